@@ -1,0 +1,7 @@
+//! tare's library: creates, starts, kills and deletes OCI containers.
+
+pub mod host;
+pub mod id;
+pub mod plan;
+pub mod spec;
+pub mod violation;

@@ -1,0 +1,57 @@
+//! What is wrong with a config.json: every broken rule, each with its place.
+
+use std::fmt;
+
+/// One broken rule of the specification, or of this runtime.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Violation {
+    /// JSON pointer (RFC 6901) into config.json, such as `/mounts/3/options/1`.
+    pub pointer: String,
+    /// What the rule asks for and what was found, in one lower-case clause.
+    pub rule: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.pointer, self.rule)
+    }
+}
+
+/// All broken rules of one config.json, in document order; never empty in an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Violations(pub Vec<Violation>);
+
+impl Violations {
+    /// Notes a broken rule and goes on.
+    pub fn add(&mut self, pointer: impl Into<String>, rule: impl Into<String>) {
+        self.0.push(Violation {
+            pointer: pointer.into(),
+            rule: rule.into(),
+        });
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for violation in &self.0 {
+            write!(f, "{separator}{violation}")?;
+            separator = "; ";
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Violations {}
+
+/// Escapes one key for use inside a JSON pointer (RFC 6901 section 3).
+#[must_use]
+pub fn pointer_token(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
