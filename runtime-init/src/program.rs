@@ -32,6 +32,11 @@ pub enum Step<'a> {
     /// Clears the dumpable flag: no process of a joined namespace may open this one's
     /// `/proc/PID/{exe,root,fd}` (prctl(2), PR_SET_DUMPABLE).
     Undumpable,
+    /// Closes every descriptor but these, which are sorted: what the runtime's caller left open
+    /// is out of reach before any namespace is joined.
+    KeepOnly(&'a [RawFd]),
+    /// Makes these descriptors the standard input, output and error (dup3(2)).
+    Stdio([RawFd; 3]),
     /// Enters cgroup v1 directories by writing `0` to these open `tasks` files.
     EnterCgroups(&'a [RawFd]),
     /// setns(2) with a namespace's descriptor and its CLONE_NEW* type; a descriptor of
@@ -102,8 +107,10 @@ pub enum Step<'a> {
         replace: bool,
     },
     /// A new pseudoterminal of the container's devpts: its peer becomes /dev/console (when
-    /// `bind`), the controlling terminal and descriptors 0 to 2; its master goes to `socket`.
+    /// `bind`) and descriptors 0 to 2; its master goes to `socket`.
     Console(Console<'a>),
+    /// Makes descriptor 0 the controlling terminal of this session (ioctl_tty(2), TIOCSCTTY).
+    ControllingTerminal,
     /// Runs one hook in a process of its own and waits for it.
     Hook(Hook<'a>),
     /// Writes a sysctl: a path below `/proc/sys`, by the parent's procfs.
