@@ -22,12 +22,24 @@ impl fmt::Display for Violation {
 pub struct Violations(pub Vec<Violation>);
 
 impl Violations {
+    /// How many are kept: a hostile document may break as many rules as it has bytes.
+    pub const MAX: usize = 1000;
+
     /// Notes a broken rule and goes on.
     pub fn add(&mut self, pointer: impl Into<String>, rule: impl Into<String>) {
+        if self.is_full() {
+            return;
+        }
         self.0.push(Violation {
             pointer: pointer.into(),
             rule: rule.into(),
         });
+    }
+
+    /// Whether no more will be kept: whoever checks a long list may stop.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= Self::MAX
     }
 
     /// Whether nothing is wrong.

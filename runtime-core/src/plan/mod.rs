@@ -188,6 +188,9 @@ pub struct MountPlan {
     pub refuse_links: bool,
     /// See [`runtime_init::Mount::inside_proc`]: set for the few allowed paths below /proc.
     pub inside_proc: bool,
+    /// Whether the source must be a procfs: set for a bind mount on /proc, which would else
+    /// let anything stand in for it.
+    pub source_is_procfs: bool,
     /// MOUNT_ATTR_* of the mount itself.
     pub attributes: Attributes,
     /// MOUNT_ATTR_* of it and all mounts below it (`rro`, …).
