@@ -1,5 +1,6 @@
 //! tare's library: creates, starts, kills and deletes OCI containers.
 
+pub mod bundle;
 pub mod host;
 pub mod id;
 pub mod plan;

@@ -15,8 +15,32 @@ use runtime_init::{Attributes, CapabilityMasks};
 pub use self::cgroup::CgroupPlan;
 pub use self::seccomp::SeccompPlan;
 
+pub use self::capabilities::capability_names;
+pub use self::hooks::HOOK_NAMES;
+pub use self::mount_options::mount_option_names;
+pub use self::namespaces::NAMESPACE_KINDS;
+
+mod capabilities;
 mod cgroup;
+mod cgroup_mounts;
+mod compile;
+mod devices;
+mod hooks;
+mod idmap;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod paths;
+mod place;
+mod process;
+mod rlimits;
+mod rootfs;
+mod scheduling;
 mod seccomp;
+mod sysctl;
+#[cfg(test)]
+mod tests;
+mod text;
 
 /// What a container will be, and every step to it.
 #[derive(Clone, Debug, PartialEq)]

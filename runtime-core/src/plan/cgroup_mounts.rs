@@ -1,0 +1,229 @@
+//! A mount of type `cgroup`: the container's view of the cgroup filesystem, never the host's.
+
+use std::ffi::{CStr, CString};
+use std::path::Path;
+
+use super::mount_options::RDONLY;
+use super::mounts::{Entry, Mounts, read_only};
+use super::namespaces::CGROUP;
+use super::text::{c_string, quoted};
+use super::{Content, ContentAct, MountPlan, MountSource, Origin};
+use crate::host::{CgroupLayout, CgroupMount};
+use crate::violation::Violations;
+
+/// Where the runtime makes the tmpfs of a v1 view; its mount points are root's.
+const TMPFS_MODE: (&CStr, &CStr) = (c"mode", c"755");
+
+/// Resolves one mount of type `cgroup`.
+pub(super) fn plan(
+    entry: &Entry<'_>,
+    target: &str,
+    origin: Origin,
+    mounts: &mut Mounts,
+    violations: &mut Violations,
+) {
+    refuse_data(entry, violations);
+    let view = View {
+        entry,
+        target,
+        origin,
+    };
+    match &entry.facts.host.cgroups {
+        CgroupLayout::None => {
+            violations.add(
+                entry.place.key("type"),
+                "this host has no cgroup filesystem mounted",
+            );
+        }
+        CgroupLayout::V2(hierarchy) => {
+            let source = view.unified(hierarchy, violations);
+            let mut plan = view.mount(source, "", violations);
+            plan.propagation.clone_from(&entry.options.propagation);
+            mounts.contents.push(view.content(plan));
+        }
+        CgroupLayout::V1 {
+            hierarchies,
+            unified,
+        } => {
+            view.v1(hierarchies, unified.as_ref(), mounts, violations);
+        }
+    }
+}
+
+fn refuse_data(entry: &Entry<'_>, violations: &mut Violations) {
+    let place = entry.place.key("options");
+    for &(index, word) in &entry.options.data {
+        if violations.is_full() {
+            return;
+        }
+        violations.add(
+            place.index(index),
+            format!(
+                "a mount of type cgroup takes no options of its own: {}",
+                quoted(word)
+            ),
+        );
+    }
+}
+
+struct View<'a> {
+    entry: &'a Entry<'a>,
+    target: &'a str,
+    origin: Origin,
+}
+
+impl View<'_> {
+    /// A tmpfs with a directory for each hierarchy, and links for controllers that share one.
+    fn v1(
+        &self,
+        hierarchies: &[CgroupMount],
+        unified: Option<&CgroupMount>,
+        mounts: &mut Mounts,
+        violations: &mut Violations,
+    ) {
+        let mut top = self.mount(tmpfs(), "", violations);
+        top.attributes.set &= !RDONLY;
+        top.propagation.clone_from(&self.entry.options.propagation);
+        mounts.contents.push(self.content(top));
+        for hierarchy in hierarchies {
+            let name = base_name(&hierarchy.mount_point);
+            let source = self.hierarchy(hierarchy, violations);
+            let plan = self.mount(source, name, violations);
+            mounts.contents.push(self.content(plan));
+            self.links(hierarchy, name, mounts, violations);
+        }
+        if let Some(hierarchy) = unified {
+            let source = self.unified(hierarchy, violations);
+            let plan = self.mount(source, base_name(&hierarchy.mount_point), violations);
+            mounts.contents.push(self.content(plan));
+        }
+        if self.entry.options.attributes.set & RDONLY != 0 {
+            let target = self.path("", violations);
+            mounts.contents.push(self.content(read_only(target)));
+        }
+    }
+
+    fn links(
+        &self,
+        hierarchy: &CgroupMount,
+        name: &str,
+        mounts: &mut Mounts,
+        violations: &mut Violations,
+    ) {
+        for controller in &hierarchy.controllers {
+            if controller == name || controller.starts_with("name=") {
+                continue;
+            }
+            let link = ContentAct::Symlink {
+                text: c_string(name, self.entry.place, violations),
+                path: self.path(controller, violations),
+                replace: false,
+            };
+            mounts.contents.push(Content {
+                act: link,
+                origin: self.origin,
+            });
+        }
+    }
+
+    fn has_namespace(&self) -> bool {
+        self.entry.facts.namespaces.has(CGROUP)
+    }
+
+    fn unified(&self, hierarchy: &CgroupMount, violations: &mut Violations) -> MountSource {
+        if !self.has_namespace() {
+            return self.own_directory(hierarchy, violations);
+        }
+        MountSource::Filesystem {
+            kind: c"cgroup2".to_owned(),
+            device: Some(c"cgroup".to_owned()),
+            options: Vec::new(),
+        }
+    }
+
+    fn hierarchy(&self, hierarchy: &CgroupMount, violations: &mut Violations) -> MountSource {
+        if !self.has_namespace() {
+            return self.own_directory(hierarchy, violations);
+        }
+        let option = |controller: &String| match controller.split_once('=') {
+            Some((key, value)) => (
+                c_string(key, self.entry.place, violations),
+                Some(c_string(value, self.entry.place, violations)),
+            ),
+            None => (c_string(controller, self.entry.place, violations), None),
+        };
+        MountSource::Filesystem {
+            kind: c"cgroup".to_owned(),
+            device: Some(c"cgroup".to_owned()),
+            options: hierarchy.controllers.iter().map(option).collect(),
+        }
+    }
+
+    /// Without a cgroup namespace the filesystem would show all of the host's cgroups: bind
+    /// the container's own directory instead.
+    fn own_directory(&self, hierarchy: &CgroupMount, violations: &mut Violations) -> MountSource {
+        let facts = &self.entry.facts;
+        let own = match facts
+            .linux
+            .cgroups_path
+            .as_deref()
+            .filter(|path| !path.is_empty())
+        {
+            // An unprivileged runtime has no cgroup but the one it is in.
+            _ if facts.host.euid != 0 => hierarchy.own_path.clone(),
+            Some(path) if path.starts_with('/') => path.to_owned(),
+            Some(path) => format!("{}/{path}", hierarchy.own_path),
+            None => format!("/{}", facts.id),
+        };
+        let own = super::text::clean(&own);
+        let path = Path::new(&hierarchy.mount_point).join(own.trim_start_matches('/'));
+        let path = path.to_string_lossy();
+        MountSource::Bind {
+            path: c_string(path.trim_end_matches('/'), self.entry.place, violations),
+            recursive: false,
+            idmap: None,
+        }
+    }
+
+    fn mount(&self, source: MountSource, below: &str, violations: &mut Violations) -> MountPlan {
+        MountPlan {
+            target: self.path(below, violations),
+            attributes: self.entry.options.attributes,
+            recursive: self.entry.options.recursive,
+            source,
+            refuse_links: false,
+            inside_proc: false,
+            source_is_procfs: false,
+            propagation: Vec::new(),
+            copy_up: false,
+        }
+    }
+
+    fn path(&self, below: &str, violations: &mut Violations) -> CString {
+        let place = self.entry.place.key("destination");
+        match below {
+            "" => c_string(self.target, place, violations),
+            below => c_string(&format!("{}/{below}", self.target), place, violations),
+        }
+    }
+
+    fn content(&self, plan: MountPlan) -> Content {
+        Content {
+            act: ContentAct::Mount(plan),
+            origin: self.origin,
+        }
+    }
+}
+
+fn tmpfs() -> MountSource {
+    let (mode, value) = TMPFS_MODE;
+    MountSource::Filesystem {
+        kind: c"tmpfs".to_owned(),
+        device: Some(c"tmpfs".to_owned()),
+        options: vec![(mode.to_owned(), Some(value.to_owned()))],
+    }
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
