@@ -21,7 +21,6 @@ pub use self::mount_options::mount_option_names;
 pub use self::namespaces::NAMESPACE_KINDS;
 
 mod capabilities;
-mod cgroup;
 mod cgroup_mounts;
 mod compile;
 mod devices;
@@ -36,6 +35,7 @@ mod process;
 mod rlimits;
 mod rootfs;
 mod scheduling;
+pub mod cgroup;
 mod seccomp;
 mod sysctl;
 #[cfg(test)]

@@ -1,0 +1,1 @@
+//! The kernel's own cgroups, on this host.

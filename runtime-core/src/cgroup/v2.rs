@@ -1,0 +1,111 @@
+//! What cgroup v2's files take: pure, from limits in the specification's units to entries.
+
+use super::apply::Entry;
+use crate::plan::cgroup::convert::{cpu_weight_of_shares, io_weight_of_blkio_weight, swap_max};
+use crate::plan::cgroup::{BlockIo, Cpu, HugepageLimit, Limit, Memory, RdmaLimit};
+
+/// Swap first: while memory shrinks, the kernel may want to swap.
+pub(super) fn memory(memory: &Memory) -> Vec<Entry> {
+    let limit = memory.limit_bytes;
+    let swap = match memory.memory_and_swap_bytes {
+        Some(sum) => swap_max(sum, limit),
+        // Memory without a limit has swap without one, as in v1.
+        None => limit.filter(|limit| *limit == Limit::Unlimited),
+    };
+    let swap = swap.map(|swap| match swap {
+        // A kernel without swap accounting does either anyway.
+        Limit::Unlimited | Limit::At(0) => Entry::optional("memory.swap.max", swap),
+        Limit::At(_) => Entry::new("memory.swap.max", swap),
+    });
+    [
+        swap,
+        limit.map(|limit| Entry::new("memory.max", limit)),
+        memory
+            .reservation_bytes
+            .map(|low| Entry::new("memory.low", low)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What does not depend on quota and period.
+pub(super) fn cpu_before_quota(cpu: &Cpu) -> Vec<Entry> {
+    let awake = cpu.idle.filter(|idle| !*idle);
+    let weight = cpu.shares.map(cpu_weight_of_shares);
+    [
+        awake.map(|_| Entry::new("cpu.idle", 0)),
+        weight.map(|weight| Entry::new("cpu.weight", weight)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Quota and period in one file: a quota alone keeps the period, and for a period alone the
+/// quota that is set now is asked for.
+pub(super) fn cpu_max(cpu: &Cpu, quota_now: impl FnOnce() -> Option<String>) -> Option<Entry> {
+    let value = match (cpu.quota_us, cpu.period_us) {
+        (None, None) => return None,
+        (Some(quota), None) => quota.to_string(),
+        (Some(quota), Some(period)) => format!("{quota} {period}"),
+        (None, Some(period)) => {
+            let quota = quota_now().unwrap_or_else(|| Limit::Unlimited.to_string());
+            format!("{quota} {period}")
+        }
+    };
+    Some(Entry::new("cpu.max", value))
+}
+
+/// `bfq`: the kernel has the BFQ scheduler's file, whose weights are the specification's.
+pub(super) fn block_io(block_io: &BlockIo, bfq: bool) -> Vec<Entry> {
+    let scale = |weight: u16| match bfq {
+        true => u64::from(weight),
+        false => io_weight_of_blkio_weight(weight),
+    };
+    let file = if bfq { "io.bfq.weight" } else { "io.weight" };
+    let mut entries = Vec::new();
+    entries.extend(
+        block_io
+            .weight
+            .map(|weight| Entry::new(file, scale(weight))),
+    );
+    for of in &block_io.device_weights {
+        let line = of
+            .weight
+            .map(|weight| format!("{} {}", of.device, scale(weight)));
+        entries.extend(line.map(|line| Entry::new(file, line)));
+    }
+    for throttle in &block_io.throttles {
+        let rate = match throttle.rate_per_second {
+            0 => Limit::Unlimited,
+            rate => Limit::At(rate),
+        };
+        let line = format!("{} {}={rate}", throttle.device, throttle.kind.key());
+        entries.push(Entry::new("io.max", line));
+    }
+    entries
+}
+
+/// Pages in use, and pages reserved, where the kernel counts those too.
+pub(super) fn hugepages(limits: &[HugepageLimit]) -> Vec<Entry> {
+    let entries = |limit: &HugepageLimit| {
+        let (size, bytes) = (&limit.page_size, limit.limit_bytes);
+        [
+            Entry::optional(format!("hugetlb.{size}.rsvd.max"), bytes),
+            Entry::new(format!("hugetlb.{size}.max"), bytes),
+        ]
+    };
+    limits.iter().flat_map(entries).collect()
+}
+
+/// The same in v1 and v2.
+pub(super) fn rdma(limits: &[RdmaLimit]) -> Vec<Entry> {
+    let line = |limit: &RdmaLimit| {
+        let handles = limit.hca_handles.map(|n| format!(" hca_handle={n}"));
+        let objects = limit.hca_objects.map(|n| format!(" hca_object={n}"));
+        let (handles, objects) = (handles.unwrap_or_default(), objects.unwrap_or_default());
+        Entry::new("rdma.max", format!("{}{handles}{objects}", limit.device))
+    };
+    limits.iter().map(line).collect()
+}

@@ -1,0 +1,78 @@
+//! `linux.cgroupsPath` and `linux.resources`: where the container is accounted, and its limits.
+
+use serde::Serialize;
+
+pub use self::block_io::{BlockIo, DeviceNumber, DeviceWeight, Throttle, ThrottleKind};
+pub use self::devices::{Access, DeviceKind, DeviceList, DeviceRule, DeviceRules};
+pub use self::path::CgroupPath;
+pub use self::resources::{
+    Cpu, HugepageLimit, InterfacePriority, Limit, Memory, Network, RdmaLimit, Resources, Setting,
+};
+use crate::host::Host;
+use crate::id::ContainerId;
+use crate::spec;
+use crate::violation::Violations;
+
+mod block_io;
+pub(crate) mod convert;
+pub(crate) mod device_program;
+mod devices;
+mod home;
+mod path;
+mod planner;
+mod resources;
+mod words;
+
+pub(crate) use self::home::{Home, home};
+
+/// Where the container is accounted, and its limits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CgroupPlan {
+    /// The container's directory in every hierarchy.
+    pub path: CgroupPath,
+    /// Limits of every controller but `devices`.
+    pub resources: Resources,
+    /// Which device nodes may be used: config.json's rules and the built-in ones after them.
+    /// None when the runtime is rootless: then the kernel refuses mknod(2) by itself, and
+    /// device rules can't be set.
+    pub devices: Option<DeviceRules>,
+}
+
+impl CgroupPlan {
+    /// What will be done, one clause a line, for a person.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        words::words(self)
+    }
+}
+
+/// Resolves `cgroupsPath` and `resources`; notes every broken rule.
+pub(super) fn plan(
+    linux: &spec::Linux<'_>,
+    id: &ContainerId,
+    host: &Host,
+    violations: &mut Violations,
+) -> CgroupPlan {
+    let path = path::plan(linux.cgroups_path.as_deref(), id, violations);
+    let absent = spec::Resources::default();
+    let resources = linux.resources.as_ref().unwrap_or(&absent);
+    CgroupPlan {
+        path,
+        resources: plan_resources(resources, host, "/linux/resources", violations),
+        devices: devices::plan(resources, host, "/linux/resources/devices", violations),
+    }
+}
+
+/// Resolves the limits of `resources`, which stands at the JSON pointer `at`; device rules are
+/// left out, as `update` needs it.
+pub(crate) fn plan_resources(
+    resources: &spec::Resources<'_>,
+    host: &Host,
+    at: &str,
+    violations: &mut Violations,
+) -> Resources {
+    planner::Planner::new(host, at, violations).resources(resources)
+}
+
+#[cfg(test)]
+mod tests;

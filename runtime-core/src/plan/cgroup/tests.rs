@@ -1,0 +1,1 @@
+//! Plans from config.json's text on hosts of each kind.
