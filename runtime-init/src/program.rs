@@ -120,7 +120,8 @@ pub enum Step<'a> {
         /// Written in one write(2).
         value: &'a [u8],
     },
-    /// Makes a path read-only (and all mounts below it). A missing path is no failure.
+    /// Makes a path read-only; mounts below it keep their attributes. A missing path is no
+    /// failure.
     ReadonlyPath(&'a CStr),
     /// Hides a file behind /dev/null, a directory behind an empty read-only tmpfs. A missing
     /// path is no failure.
@@ -143,8 +144,14 @@ pub enum Step<'a> {
     LsmLabel(&'a [u8]),
     /// personality(2).
     Personality(u32),
-    /// umask(2).
+    /// The file mode creation mask that the program gets; without this step the caller's.
     Umask(u32),
+    /// Gives descriptors 0 to 2 to this user, except `/dev/null` and where the kernel refuses
+    /// (EINVAL, EPERM, EROFS): the program may then open `/dev/stdout`.
+    OwnStdio {
+        /// In the container's user namespace.
+        uid: u32,
+    },
     /// setgroups(2).
     Groups(&'a [u32]),
     /// setresgid(2), then setresuid(2), keeping permitted capabilities.
@@ -405,13 +412,13 @@ impl Message {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let half = |at: usize| Some(u16::from_ne_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
-        let code = bytes.get(8..12)?;
+        let code = bytes.get(8..12)?.try_into().ok()?;
         Some(Self {
             kind: half(0)?,
             subject: half(2)?,
             call: half(4)?,
             reserved: 0,
-            code: i32::from_ne_bytes([code[0], code[1], code[2], code[3]]),
+            code: i32::from_ne_bytes(code),
         })
     }
 }
@@ -444,6 +451,7 @@ macro_rules! calls {
 
             /// The call as a manual page title, such as `openat2(2)`.
             #[must_use]
+            #[allow(clippy::indexing_slicing, reason = "the table has every variant, in order")]
             pub fn text(self) -> &'static str {
                 Self::ALL[self as usize].1
             }
