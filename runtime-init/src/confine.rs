@@ -1,0 +1,48 @@
+//! What confines the process: labels, no_new_privs, the seccomp filter, its personality.
+
+use core::ffi::CStr;
+
+use libc::sock_filter;
+
+use crate::failure::{At, refuse};
+use crate::interpreter::Init;
+use crate::namespaces::write_whole;
+use crate::paths;
+use crate::program::{Call, Failure};
+use crate::sys;
+
+impl Init<'_> {
+    /// Opens `self/attr/<file>` of the verified procfs, so that no path of the container's can
+    /// stand in for it.
+    pub(crate) fn open_label(&mut self, file: &CStr) -> Result<(), Failure> {
+        let path = paths::Path::of(&[b"self/attr/", file.to_bytes()]).at(Call::Open)?;
+        let file = paths::open_in_proc(self.proc, path.as_c_str(), libc::O_WRONLY);
+        self.label = Some(file.at(Call::Open)?);
+        Ok(())
+    }
+
+    pub(crate) fn write_label(&mut self, label: &[u8]) -> Result<(), Failure> {
+        match self.label.take() {
+            Some(file) => write_whole(file.raw(), label),
+            None => refuse(Call::Write, libc::EBADF),
+        }
+    }
+
+    pub(crate) fn set_personality(&mut self, persona: u32) -> Result<(), Failure> {
+        sys::personality(persona).at(Call::Personality)
+    }
+
+    pub(crate) fn give_up_new_privileges(&mut self) -> Result<(), Failure> {
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
+            .at(Call::Prctl)
+            .map(drop)
+    }
+
+    pub(crate) fn load_filter(
+        &mut self,
+        program: &[sock_filter],
+        flags: u32,
+    ) -> Result<(), Failure> {
+        sys::seccomp(program, flags).at(Call::Seccomp)
+    }
+}

@@ -1,0 +1,103 @@
+//! Directories, device nodes and links of the rootfs.
+
+use core::ffi::CStr;
+
+use crate::failure::{At, refuse};
+use crate::interpreter::Init;
+use crate::mounts::is_procfs;
+use crate::paths::{self, Links, Missing, Name, Path};
+use crate::program::{Call, Device, Failure};
+use crate::sys::{self, Errno, Fd};
+
+impl Init<'_> {
+    pub(crate) fn make_directory(&mut self, path: &CStr, mode: u32) -> Result<(), Failure> {
+        let missing = Missing::Directory(mode);
+        paths::ensure(self.rootfs()?, path, missing, Links::Follow).map(drop)
+    }
+
+    /// Makes a device node, or binds the host's. One that is there must be the same device.
+    pub(crate) fn make_device(&mut self, device: &Device<'_>) -> Result<(), Failure> {
+        let (directory, name) = paths::ensure_parent(self.rootfs()?, device.path)?;
+        if let Some(host) = device.bind {
+            return bind_device(device, host, &directory, &name);
+        }
+        let made = sys::mknodat(
+            directory.raw(),
+            name.as_c_str(),
+            device.mode,
+            device.major,
+            device.minor,
+        );
+        let is_new = made != Err(Errno(libc::EEXIST));
+        if is_new {
+            made.at(Call::Mknod)?;
+        }
+        let node = paths::entry(directory.raw(), name.as_c_str()).at(Call::Open)?;
+        if !is_same(device, &node)? {
+            return refuse(Call::DeviceNumbers, libc::EEXIST);
+        }
+        if is_new {
+            sys::chown(node.raw(), device.uid, device.gid).at(Call::Fchown)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a symbolic link, unless it is there.
+    pub(crate) fn make_link(
+        &mut self,
+        text: &CStr,
+        path: &CStr,
+        replace: bool,
+    ) -> Result<(), Failure> {
+        let (directory, name) = paths::ensure_parent(self.rootfs()?, path)?;
+        let directory = directory.raw();
+        let made = sys::symlinkat(text, directory, name.as_c_str());
+        if made != Err(Errno(libc::EEXIST)) {
+            return made.at(Call::Symlink);
+        }
+        let mut present = Path::new();
+        if let Ok(length) = sys::readlinkat(directory, name.as_c_str(), present.room()) {
+            present.truncate(length);
+        }
+        if present.as_bytes() == text.to_bytes() {
+            return Ok(());
+        }
+        if replace {
+            sys::unlinkat(directory, name.as_c_str()).at(Call::Unlink)?;
+            return sys::symlinkat(text, directory, name.as_c_str()).at(Call::Symlink);
+        }
+        made.at(Call::Symlink)
+    }
+}
+
+/// Binds the host's node of the same device over a file of the rootfs.
+fn bind_device(
+    device: &Device<'_>,
+    host: &CStr,
+    directory: &Fd,
+    name: &Name,
+) -> Result<(), Failure> {
+    if let Ok(node) = paths::entry(directory.raw(), name.as_c_str())
+        && is_same(device, &node)?
+    {
+        return Ok(());
+    }
+    let tree = sys::open_tree(libc::AT_FDCWD, host, sys::OPEN_TREE_CLONE).at(Call::OpenTree)?;
+    if !is_same(device, &tree)? {
+        return refuse(Call::DeviceNumbers, libc::ENODEV);
+    }
+    let file = paths::ensure_file(directory.raw(), name.as_c_str())?;
+    if is_procfs(file.raw())? {
+        return refuse(Call::InsideProc, libc::EPERM);
+    }
+    sys::move_mount(tree.raw(), file.raw()).at(Call::MoveMount)
+}
+
+fn is_same(device: &Device<'_>, node: &Fd) -> Result<bool, Failure> {
+    let status = sys::fstat(node.raw()).at(Call::Fstat)?;
+    let kind = device.mode & libc::S_IFMT;
+    Ok(match kind {
+        libc::S_IFIFO => status.kind() == kind,
+        _ => status.is_device(kind, device.major, device.minor),
+    })
+}
