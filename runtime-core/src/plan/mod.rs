@@ -23,9 +23,12 @@ pub use self::namespaces::NAMESPACE_KINDS;
 mod capabilities;
 mod cgroup_mounts;
 mod compile;
+pub mod default_spec;
 mod devices;
+mod display;
 mod hooks;
 mod idmap;
+mod json;
 mod mount_options;
 mod mounts;
 mod namespaces;
@@ -41,6 +44,7 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 mod text;
+mod words;
 
 /// What a container will be, and every step to it.
 #[derive(Clone, Debug, PartialEq)]

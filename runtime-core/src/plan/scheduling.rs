@@ -165,3 +165,29 @@ pub(super) fn io_priority(
     }
     Some(found?.1 << CLASS_SHIFT | fits?)
 }
+
+/// The name of a SCHED_* policy.
+pub(super) fn policy_name(policy: u32) -> &'static str {
+    POLICIES
+        .iter()
+        .find(|(_, known)| *known == policy)
+        .map_or("unknown", |(name, _)| name)
+}
+
+/// The names of SCHED_FLAG_* bits.
+pub(super) fn flag_names(flags: u64) -> impl Iterator<Item = &'static str> {
+    FLAGS
+        .into_iter()
+        .filter(move |(_, flag)| flags & flag != 0)
+        .map(|(name, _)| name)
+}
+
+/// Class and level of an ioprio_set(2) value.
+pub(super) fn io_class(priority: u16) -> (&'static str, u16) {
+    let class = priority >> CLASS_SHIFT;
+    let name = CLASSES
+        .iter()
+        .find(|(_, known)| *known == class)
+        .map_or("unknown", |(name, _)| name);
+    (name, priority & 7)
+}
