@@ -39,7 +39,7 @@ mod rlimits;
 mod rootfs;
 mod scheduling;
 pub mod cgroup;
-mod seccomp;
+pub mod seccomp;
 mod sysctl;
 #[cfg(test)]
 mod tests;
