@@ -91,7 +91,9 @@ impl Backwards {
                 alternatives
                     .iter()
                     .rev()
-                    .fold(otherwise, |next, alternative| self.alternative(alternative, next))
+                    .fold(otherwise, |next, alternative| {
+                        self.alternative(alternative, next)
+                    })
             }
         }
     }
@@ -102,7 +104,9 @@ impl Backwards {
             .conditions
             .iter()
             .rev()
-            .fold(holds, |holds, condition| self.condition(condition, holds, otherwise))
+            .fold(holds, |holds, condition| {
+                self.condition(condition, holds, otherwise)
+            })
     }
 
     fn condition(&mut self, condition: &Condition, yes: Place, no: Place) -> Place {
@@ -196,7 +200,9 @@ impl Backwards {
         let distance = self.distance(place);
         match self.instructions[place.0] {
             _ if distance <= REACH => place,
-            sock_filter { code: RETURN, k, .. } => self.put(RETURN, k),
+            sock_filter {
+                code: RETURN, k, ..
+            } => self.put(RETURN, k),
             _ => self.put(JUMP, u32::try_from(distance).unwrap_or(u32::MAX)),
         }
     }

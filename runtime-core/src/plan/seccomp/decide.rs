@@ -12,7 +12,7 @@
 use super::Action;
 use super::architecture::{ARM_PRIVATE, Architecture, X32_BIT};
 use super::profile::{Comparison, Operator, Profile, Rule};
-use super::syscalls::Call;
+use super::syscalls::{Call, Multiplexed};
 use crate::violation::Violations;
 
 /// The answers to all calls that share an AUDIT_ARCH_* value.
@@ -130,7 +130,10 @@ impl Zone {
     /// Answers for numbers of the zone from `from` up to, not including, `end` (or its end).
     fn fill(&self, from: u32, end: Option<u32>, segments: &mut Vec<Segment>) {
         let end = end.map_or(u64::from(self.last) + 1, u64::from);
-        let newer = self.newest.map_or(end, |newest| u64::from(newest) + 1).min(end);
+        let newer = self
+            .newest
+            .map_or(end, |newest| u64::from(newest) + 1)
+            .min(end);
         if u64::from(from) < newer {
             push(segments, from, Answer::Always(self.unnamed));
         }
@@ -201,8 +204,18 @@ fn collect<'a>(
                     });
                 }
             }
-            if architecture == Architecture::X86 && rule.action != profile.default {
-                words.extend(through_multiplexer(rule, call, profile.default));
+            if architecture == Architecture::X86
+                && let Some(multiplexed) = call.multiplexed()
+            {
+                note_newest(multiplexed.through, zones);
+                if rule.action != profile.default {
+                    words.extend(through_multiplexer(
+                        rule,
+                        call,
+                        multiplexed,
+                        profile.default,
+                    ));
+                }
             }
         }
     }
@@ -222,9 +235,9 @@ fn note_newest(number: u32, zones: &mut [Zone]) {
 fn through_multiplexer<'a>(
     rule: &'a Rule,
     call: &'static Call,
+    multiplexed: &Multiplexed,
     default: Action,
 ) -> Option<Word<'a>> {
-    let multiplexed = call.multiplexed()?;
     let counts = rule.alternatives.is_empty() || rule.action.is_stricter_than(default);
     counts.then_some(Word {
         number: multiplexed.through,
@@ -277,12 +290,18 @@ fn spoken(word: &Word<'_>) -> Vec<Alternative> {
             .iter()
             .map(|&comparison| Condition {
                 comparison,
-                wide: word.wide && !word.call.takes_int(comparison.argument),
+                wide: word.wide
+                    && !(word.call.takes_int(comparison.argument) && comparison.fits_int()),
             })
             .filter(|condition| !condition.always_holds())
             .collect()
     };
-    word.rule.alternatives.iter().map(conditions).map(alternative).collect()
+    word.rule
+        .alternatives
+        .iter()
+        .map(conditions)
+        .map(alternative)
+        .collect()
 }
 
 fn selected(selector: u32) -> Condition {
@@ -315,10 +334,25 @@ fn refuse_contradiction(call: &str, alternatives: &[Alternative], violations: &m
     }
 }
 
+impl Comparison {
+    /// Whether value and mask are those of a 32-bit integer, with or without a sign.
+    fn fits_int(&self) -> bool {
+        let fits = |bits: u64| matches!(bits >> 32, 0 | 0xffff_ffff);
+        match self.operator {
+            Operator::MaskedEqual(mask) => fits(mask) && fits(self.value),
+            _ => fits(self.value),
+        }
+    }
+}
+
 impl Condition {
     /// The value, and the mask of the bits that count.
     pub(super) fn value_and_mask(&self) -> (u64, u64) {
-        let width = if self.wide { u64::MAX } else { u64::from(u32::MAX) };
+        let width = if self.wide {
+            u64::MAX
+        } else {
+            u64::from(u32::MAX)
+        };
         let mask = match self.comparison.operator {
             Operator::MaskedEqual(mask) => mask & width,
             _ => width,

@@ -42,7 +42,9 @@ pub fn run(program: &[sock_filter], call: &CallData) -> Result<u32, String> {
     let mut accumulator = 0;
     let mut at = 0;
     loop {
-        let one = program.get(at).ok_or_else(|| format!("left the program at {at}"))?;
+        let one = program
+            .get(at)
+            .ok_or_else(|| format!("left the program at {at}"))?;
         at += 1;
         let jump = |holds: bool| usize::from(if holds { one.jt } else { one.jf });
         match one.code {

@@ -15,8 +15,8 @@ use std::fmt;
 use libc::sock_filter;
 
 pub use self::architecture::ARCHITECTURES;
-pub use self::profile::{ACTIONS, FLAGS, OPERATORS};
 use self::profile::Profile;
+pub use self::profile::{ACTIONS, FLAGS, OPERATORS};
 use crate::host::Machine;
 use crate::spec;
 use crate::violation::Violations;
@@ -57,7 +57,10 @@ impl PartialEq for SeccompPlan {
     fn eq(&self, other: &Self) -> bool {
         // `sock_filter` has no equality of its own.
         let words = |plan: &Self| -> Vec<_> {
-            plan.program.iter().map(|one| (one.code, one.jt, one.jf, one.k)).collect()
+            plan.program
+                .iter()
+                .map(|one| (one.code, one.jt, one.jf, one.k))
+                .collect()
         };
         self.flags == other.flags && self.skipped == other.skipped && words(self) == words(other)
     }
@@ -131,7 +134,11 @@ impl SeccompPlan {
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let named = self.counts.iter().rev().map(|(action, count)| {
-            let calls = if *count == 1 { "system call" } else { "system calls" };
+            let calls = if *count == 1 {
+                "system call"
+            } else {
+                "system calls"
+            };
             action.sentence(&format!("{count} {calls}"))
         });
         let others = if self.counts.is_empty() {
@@ -143,13 +150,19 @@ impl SeccompPlan {
         let mut words = vec![format!(
             "{} ({} {}; {} instructions)",
             clauses.join(", "),
-            if self.architectures.len() == 1 { "architecture" } else { "architectures" },
+            if self.architectures.len() == 1 {
+                "architecture"
+            } else {
+                "architectures"
+            },
             self.architectures.join(", "),
             self.program.len(),
         )];
         if !self.skipped.is_empty() {
             let names = self.skipped.join(", ");
-            words.push(format!("skipped, as no system calls of this machine: {names}"));
+            words.push(format!(
+                "skipped, as no system calls of this machine: {names}"
+            ));
         }
         words
     }

@@ -102,7 +102,10 @@ pub(super) fn read(
     let default = action(
         seccomp.default_action.as_deref(),
         seccomp.default_errno_ret,
-        ["/linux/seccomp/defaultAction", "/linux/seccomp/defaultErrnoRet"],
+        [
+            "/linux/seccomp/defaultAction",
+            "/linux/seccomp/defaultErrnoRet",
+        ],
         violations,
     );
     let mut profile = Profile {
@@ -122,11 +125,19 @@ pub(super) fn read(
 }
 
 fn refuse_listener(seccomp: &spec::Seccomp<'_>, violations: &mut Violations) {
-    if seccomp.listener_path.as_deref().is_some_and(|path| !path.is_empty()) {
+    if seccomp
+        .listener_path
+        .as_deref()
+        .is_some_and(|path| !path.is_empty())
+    {
         let rule = "user notification is not supported yet";
         violations.add("/linux/seccomp/listenerPath", rule);
     }
-    if seccomp.listener_metadata.as_deref().is_some_and(|text| !text.is_empty()) {
+    if seccomp
+        .listener_metadata
+        .as_deref()
+        .is_some_and(|text| !text.is_empty())
+    {
         let rule = "user notification is not supported yet";
         violations.add("/linux/seccomp/listenerMetadata", rule);
     }
@@ -200,7 +211,10 @@ fn action(
             violations.add(at_errno, format!("{name} answers with no error number"));
         }
         Some(errno) if errno > data_limit => {
-            violations.add(at_errno, format!("{errno} is above {data_limit}, the highest one"));
+            violations.add(
+                at_errno,
+                format!("{errno} is above {data_limit}, the highest one"),
+            );
         }
         _ => {}
     }
@@ -243,7 +257,10 @@ fn rule(
         violations,
     );
     if entry.names.as_ref().is_none_or(Vec::is_empty) {
-        violations.add(format!("{at}/names"), "at least one system call is required");
+        violations.add(
+            format!("{at}/names"),
+            "at least one system call is required",
+        );
     }
     let mut calls = Vec::new();
     for (position, name) in entry.names.iter().flatten().enumerate() {
@@ -285,7 +302,9 @@ fn alternatives(
         comparisons.extend(comparison(&at, argument, violations));
     }
     comparisons.sort_by_key(|comparison: &Comparison| comparison.argument);
-    let repeated = comparisons.windows(2).any(|pair| pair[0].argument == pair[1].argument);
+    let repeated = comparisons
+        .windows(2)
+        .any(|pair| pair[0].argument == pair[1].argument);
     match comparisons.len() {
         0 => Vec::new(),
         _ if repeated => comparisons.into_iter().map(|single| vec![single]).collect(),
@@ -300,7 +319,10 @@ fn comparison(
 ) -> Option<Comparison> {
     let index = argument.index.filter(|&index| index < ARGUMENTS);
     if index.is_none() {
-        violations.add(format!("{at}/index"), "an argument's index, 0 to 5, is required");
+        violations.add(
+            format!("{at}/index"),
+            "an argument's index, 0 to 5, is required",
+        );
     }
     if argument.value.is_none() {
         violations.add(format!("{at}/value"), "a value is required");
@@ -342,7 +364,9 @@ fn operator(
 }
 
 fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let nearest = known.iter().min_by_key(|candidate| distance(name, candidate));
+    let nearest = known
+        .iter()
+        .min_by_key(|candidate| distance(name, candidate));
     match nearest.filter(|candidate| distance(name, candidate) <= candidate.len() / 3) {
         Some(nearest) => format!("unknown {what} {name:?} (did you mean {nearest}?)"),
         None => format!("unknown {what} {name:?} (known: {})", known.join(", ")),

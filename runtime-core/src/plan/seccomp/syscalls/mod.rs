@@ -13,7 +13,7 @@ pub(super) struct Call {
     /// As the kernel's headers have it.
     pub(super) name: &'static str,
     /// In the order of [`Architecture`]'s variants; x32's with its bit set.
-    numbers: [u32; 5],
+    pub(super) numbers: [u32; 5],
 }
 
 impl Call {
@@ -52,8 +52,8 @@ pub(super) fn find(name: &str) -> Option<&'static Call> {
 }
 
 /// All calls, sorted by name.
-#[cfg(any(test, fuzzing))]
-pub(super) fn all() -> &'static [Call] {
+#[cfg(test)]
+fn all() -> &'static [Call] {
     table::CALLS
 }
 
