@@ -3,6 +3,8 @@
 //!
 //! Compiled for `cfg(test)` and `cfg(fuzzing)` alone, so that no product carries it.
 
+use std::collections::BTreeMap;
+
 use super::architecture::{ARM_PRIVATE, Architecture, X32_BIT};
 use super::interpret::{self, CallData};
 use super::syscalls::{self, Call};
@@ -225,67 +227,68 @@ pub fn check(seccomp: &Seccomp<'_>, machine: Machine, calls: &[CallData]) -> Res
 /// architecture, with arguments on and beside each value that it compares with.
 #[must_use]
 pub fn telling_calls(seccomp: &Seccomp<'_>) -> Vec<CallData> {
-    const AUDITS: [u32; 6] = [
-        0xc000_003e,
-        0x4000_0003,
-        0xc000_00b7,
-        0x4000_0028,
-        0,
-        0xffff,
-    ];
-    let mut values = vec![0, 1, u64::MAX, 1 << 32];
-    for arg in seccomp
-        .syscalls
-        .iter()
-        .flatten()
-        .flat_map(|entry| entry.args.iter().flatten())
-    {
-        for value in [arg.value, arg.value_two].into_iter().flatten() {
-            values.extend([
-                value,
-                value.wrapping_sub(1),
-                value.wrapping_add(1),
-                value ^ 1 << 32,
-                value & 0xffff_ffff,
-            ]);
+    const AUDITS: [u32; 5] = [0xc000_003e, 0x4000_0003, 0xc000_00b7, 0x4000_0028, 0];
+    let values = telling_values(seccomp);
+    let mut calls = Vec::new();
+    for (number, has_conditions) in telling_numbers(seccomp) {
+        let rounds = if has_conditions { values.len() } else { 1 };
+        for (audit, at) in AUDITS
+            .into_iter()
+            .flat_map(|audit| (0..rounds).map(move |at| (audit, at)))
+        {
+            // Each argument walks through the values at its own pace.
+            let value = |argument| values[(at * (argument + 1) + argument) % values.len()];
+            calls.push(CallData {
+                audit,
+                number,
+                arguments: std::array::from_fn(value),
+            });
         }
     }
-    let mut numbers = vec![
-        0,
-        102,
-        117,
-        500,
-        X32_BIT - 1,
-        X32_BIT,
-        X32_BIT + 600,
-        ARM_PRIVATE,
-        0x0010_0000,
-        u32::MAX - 1,
-        u32::MAX,
+    calls
+}
+
+fn telling_values(seccomp: &Seccomp<'_>) -> Vec<u64> {
+    let mut values = vec![0, 1, 1 << 32, u64::MAX];
+    let entries = seccomp.syscalls.iter().flatten();
+    for arg in entries.flat_map(|entry| entry.args.iter().flatten()) {
+        for value in [arg.value, arg.value_two].into_iter().flatten() {
+            let beside = [value.wrapping_sub(1), value.wrapping_add(1)];
+            let upper_half = [value ^ 1 << 32, value & 0xffff_ffff];
+            values.extend(beside.into_iter().chain(upper_half).chain([value]));
+        }
+    }
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+/// Numbers, and whether arguments may matter.
+fn telling_numbers(seccomp: &Seccomp<'_>) -> BTreeMap<u32, bool> {
+    const ALWAYS: [(u32, bool); 10] = [
+        (0, false),
+        (102, true), // x86's socketcall
+        (117, true), // x86's ipc
+        (500, false),
+        (X32_BIT - 1, false),
+        (X32_BIT, false),
+        (X32_BIT + 600, false),
+        (ARM_PRIVATE, false),
+        (u32::MAX - 1, false),
+        (u32::MAX, false),
     ];
-    for (_, call) in entries(seccomp) {
+    let mut numbers = BTreeMap::from(ALWAYS);
+    for (entry, call) in entries(seccomp) {
+        let has_conditions = entry.args.as_ref().is_some_and(|args| !args.is_empty());
         for number in call
             .numbers
             .into_iter()
             .filter(|&number| number != u32::MAX)
         {
-            numbers.extend([number.wrapping_sub(1), number, number + 1, number | X32_BIT]);
+            for near in [number.wrapping_sub(1), number, number + 1, number | X32_BIT] {
+                *numbers.entry(near).or_default() |= has_conditions;
+            }
         }
     }
-    numbers.sort_unstable();
-    numbers.dedup();
-    let mut calls = Vec::new();
-    for audit in AUDITS {
-        for &number in &numbers {
-            // Each argument walks through the values at its own pace.
-            calls.extend((0..values.len()).map(|at| CallData {
-                audit,
-                number,
-                arguments: std::array::from_fn(|argument| {
-                    values[(at * (argument + 1) + argument) % values.len()]
-                }),
-            }));
-        }
-    }
-    calls
+    numbers
 }

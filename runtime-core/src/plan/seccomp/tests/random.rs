@@ -68,7 +68,7 @@ fn argument() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn a_program_answers_as_its_profile_says(profile in profile()) {
