@@ -24,7 +24,7 @@ impl CallData {
             0 => Some(self.number),
             4 => Some(self.audit),
             8 | 12 => Some(0),
-            16..64 if offset % 4 == 0 => {
+            16..64 if offset.is_multiple_of(4) => {
                 let argument = self.arguments[(offset as usize - 16) / 8];
                 Some(half(argument, offset % 8 == 4))
             }

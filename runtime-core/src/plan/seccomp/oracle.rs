@@ -3,6 +3,8 @@
 //!
 //! Compiled for `cfg(test)` and `cfg(fuzzing)` alone, so that no product carries it.
 
+#![expect(clippy::unwrap_used, reason = "test code, of profiles that have been checked")]
+
 use std::collections::BTreeMap;
 
 use super::architecture::{ARM_PRIVATE, Architecture, X32_BIT};
