@@ -71,3 +71,73 @@ pub struct CgroupMount {
     /// The runtime's own cgroup in it, as /proc/self/cgroup says it.
     pub own_path: String,
 }
+
+/// Why the host's facts could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// No usable /proc.
+    #[error("/proc: {}: the runtime needs a procfs there", crate::errno::Words(*.0))]
+    Procfs(nix::errno::Errno),
+    /// uname(2) failed or said something else than `x86_64` or `aarch64`.
+    #[error("this machine ({0}) is not one that tare runs on: x86_64 and aarch64 are")]
+    Machine(String),
+    /// The cgroup hierarchies could not be read.
+    #[error("{0}")]
+    Cgroups(#[from] crate::cgroup::CgroupError),
+}
+
+impl Host {
+    /// Reads the facts: a few system calls, none of which grows with what the host has
+    /// mounted or runs.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError`].
+    pub fn probe(procfs: &crate::procfs::Procfs) -> Result<Self, HostError> {
+        let name = nix::sys::utsname::uname().map_err(HostError::Procfs)?;
+        let machine = match name.machine().to_str() {
+            Some("x86_64") => Machine::X86_64,
+            Some("aarch64") => Machine::Aarch64,
+            other => return Err(HostError::Machine(other.unwrap_or("?").to_owned())),
+        };
+        let (capability_bounds, last_capability) = crate::sys::capability_bounds();
+        Ok(Self {
+            euid: nix::unistd::geteuid().as_raw(),
+            egid: nix::unistd::getegid().as_raw(),
+            in_user_namespace: in_user_namespace(procfs)?,
+            kernel: version(name.release().to_str().unwrap_or_default()),
+            last_capability,
+            capability_bounds,
+            machine,
+            cgroups: crate::cgroup::probe()?,
+            apparmor: has_apparmor(),
+            selinux: has_selinux(),
+        })
+    }
+}
+
+/// Whether the ids of this process are mapped: the initial user namespace maps all to
+/// themselves (user_namespaces(7)).
+fn in_user_namespace(procfs: &crate::procfs::Procfs) -> Result<bool, HostError> {
+    let map = procfs.read("self/uid_map").map_err(HostError::Procfs)?;
+    Ok(!map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// Major and minor number of a kernel release such as `6.18.44-cloud`.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse());
+    let mut next = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    (next(), next())
+}
+
+fn has_apparmor() -> bool {
+    std::fs::read("/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.starts_with(b"Y"))
+}
+
+fn has_selinux() -> bool {
+    nix::sys::statfs::statfs("/sys/fs/selinux")
+        .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::SELINUX_MAGIC)
+}

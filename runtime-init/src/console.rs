@@ -9,7 +9,7 @@ use crate::text::Text;
 
 impl Init<'_> {
     /// Makes a pseudoterminal of the container's devpts, hands its master out, and takes its
-    /// other end as the controlling terminal and standard streams.
+    /// other end as the standard streams.
     ///
     /// The other end comes from the master itself and never from a name: `/dev/pts/N` could be a
     /// link (CVE-2025-52565).
@@ -34,13 +34,19 @@ impl Init<'_> {
         }
         send_master(console, &master)?;
 
-        sys::ioctl_number(peer.raw(), sys::TIOCSCTTY, 0).at(Call::Ioctl)?;
         (0..3).try_for_each(|stream| sys::dup_to(peer.raw(), stream).at(Call::Dup))?;
         if peer.raw() < 3 {
             // It is one of the streams itself, and stays open.
             core::mem::forget(peer);
         }
         Ok(())
+    }
+
+    /// Makes standard input the controlling terminal of this session.
+    pub(crate) fn take_terminal(&mut self) -> Result<(), Failure> {
+        sys::ioctl_number(0, sys::TIOCSCTTY, 0)
+            .at(Call::Ioctl)
+            .map(drop)
     }
 
     /// Opens the multiplexer once it is known to be one: opening another device may act.

@@ -84,6 +84,8 @@ impl<'p> Init<'p> {
     fn perform(&mut self, step: &Step<'p>, later: &[Step<'p>]) -> Result<(), Failure> {
         match *step {
             Step::Undumpable => self.become_undumpable(),
+            Step::KeepOnly(descriptors) => self.keep_only(descriptors),
+            Step::Stdio(streams) => self.set_streams(streams),
             Step::EnterCgroups(tasks) => self.enter_cgroups(tasks),
             Step::Join { namespace, kind } => self.join(namespace, kind),
             Step::Unshare(flags) => self.unshare(flags),
@@ -110,6 +112,7 @@ impl<'p> Init<'p> {
                 replace,
             } => self.make_link(text, path, replace),
             Step::Console(ref console) => self.open_console(console),
+            Step::ControllingTerminal => self.take_terminal(),
             Step::Hook(ref hook) => self.run_hook(hook),
             Step::Sysctl { path, value } => self.write_sysctl(path, value),
             Step::ReadonlyPath(path) => self.make_path_readonly(path),

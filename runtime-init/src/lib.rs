@@ -13,6 +13,7 @@
 mod confine;
 mod console;
 mod copy;
+mod descriptors;
 mod devices;
 mod directory;
 mod exec;

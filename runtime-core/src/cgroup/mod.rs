@@ -27,6 +27,7 @@ use nix::fcntl::OFlag;
 use self::directory::Directory;
 pub use self::error::{CgroupError, Hint, Leftover};
 pub use self::layout::probe;
+pub use self::planned::planned_paths;
 
 mod apply;
 mod create;
@@ -37,6 +38,7 @@ mod error;
 mod freezer;
 mod kill;
 mod layout;
+mod planned;
 mod processes;
 mod remove;
 mod v1;

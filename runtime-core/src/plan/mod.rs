@@ -14,6 +14,8 @@ use runtime_init::{Attributes, CapabilityMasks};
 
 pub use self::cgroup::CgroupPlan;
 pub use self::seccomp::SeccompPlan;
+use crate::spec::Spec;
+use crate::violation::Violations;
 
 pub use self::capabilities::capability_names;
 pub use self::hooks::HOOK_NAMES;
@@ -21,6 +23,7 @@ pub use self::mount_options::mount_option_names;
 pub use self::namespaces::NAMESPACE_KINDS;
 
 mod capabilities;
+pub mod cgroup;
 mod cgroup_mounts;
 mod compile;
 pub mod default_spec;
@@ -38,7 +41,6 @@ mod process;
 mod rlimits;
 mod rootfs;
 mod scheduling;
-pub mod cgroup;
 pub mod seccomp;
 mod sysctl;
 #[cfg(test)]
@@ -430,4 +432,20 @@ pub struct PlanOptions {
     pub preserve_fds: u32,
     /// More environment for the process (LISTEN_FDS), after config.json's.
     pub extra_env: Vec<String>,
+}
+
+/// The hooks of a config.json whose other parts don't matter any more: of a container that
+/// exists.
+///
+/// # Errors
+///
+/// Every rule that the hooks break.
+pub fn hooks_of(spec: &Spec<'_>) -> Result<HooksPlan, Violations> {
+    let mut violations = Violations::default();
+    let hooks = hooks::plan(spec.hooks.as_ref(), &mut violations);
+    if violations.is_empty() {
+        Ok(hooks)
+    } else {
+        Err(violations)
+    }
 }

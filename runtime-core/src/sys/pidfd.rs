@@ -1,8 +1,8 @@
-//! Processes as descriptors: pidfd_open(2), pidfd_send_signal(2).
+//! Processes as descriptors: pidfd_open(2), pidfd_send_signal(2), waitid(2).
 //!
 //! # Safety
 //!
-//! Both calls take numbers only; the one pointer is null, which the kernel defines.
+//! The calls take numbers; a pointer is null, which the kernel defines, or to a live local.
 
 #![allow(unsafe_code, reason = "nix has no pidfd calls")]
 
@@ -34,4 +34,37 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errn
         )
     };
     Errno::result(sent).map(drop)
+}
+
+/// What waitid(2) says of a child that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+/// waitid(2) for the child of a descriptor: blocks until it has ended, and reaps it.
+pub(crate) fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended, Errno> {
+    // SAFETY: siginfo_t is plain old data, for which zeroes are a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    loop {
+        // SAFETY: `info` is live and exclusively borrowed for the call.
+        match Errno::result(unsafe {
+            libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED)
+        }) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => break,
+        }
+    }
+    // SAFETY: waitid(2) has filled the SIGCHLD part of the union.
+    let status = unsafe { info.si_status() };
+    Ok(if info.si_code == libc::CLD_EXITED {
+        Ended::Exited(status)
+    } else {
+        Ended::Signaled(status)
+    })
 }

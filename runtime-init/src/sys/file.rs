@@ -272,6 +272,21 @@ pub(crate) fn close_range(first: u32, flags: u32) -> Result<()> {
     unsafe { syscall(libc::SYS_close_range, args) }.map(drop)
 }
 
+/// close_range(2): closes what nobody here owns, the descriptors of the parent's other work.
+pub(crate) fn close_gap(first: u32, last: u32) -> Result<()> {
+    let args = [first as usize, last as usize, 0, 0, 0, 0];
+    // SAFETY: numbers. It runs before the child has opened anything, so no `Fd` of this process
+    // loses its descriptor.
+    unsafe { syscall(libc::SYS_close_range, args) }.map(drop)
+}
+
+/// fcntl(2), F_DUPFD_CLOEXEC: a duplicate that is at least `least` and closes itself at execve.
+pub(crate) fn dup_above(fd: RawFd, least: RawFd) -> Result<RawFd> {
+    let args = [arg(fd), libc::F_DUPFD_CLOEXEC as usize, arg(least), 0, 0, 0];
+    // SAFETY: numbers.
+    unsafe { syscall(libc::SYS_fcntl, args) }.map(int)
+}
+
 /// chdir(2).
 pub(crate) fn chdir(path: &CStr) -> Result<()> {
     // SAFETY: a C string.

@@ -39,6 +39,12 @@ pub struct CgroupPlan {
 }
 
 impl CgroupPlan {
+    /// Whether config.json asks for any limit (device rules apart): then a cgroup is needed.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        self.resources != Resources::default()
+    }
+
     /// What will be done, one clause a line, for a person.
     #[must_use]
     pub fn words(&self) -> Vec<String> {

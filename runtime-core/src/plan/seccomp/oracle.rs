@@ -3,7 +3,10 @@
 //!
 //! Compiled for `cfg(test)` and `cfg(fuzzing)` alone, so that no product carries it.
 
-#![expect(clippy::unwrap_used, reason = "test code, of profiles that have been checked")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "test code, of profiles that have been checked"
+)]
 
 use std::collections::BTreeMap;
 

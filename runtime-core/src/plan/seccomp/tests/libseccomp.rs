@@ -20,7 +20,10 @@ use super::{ENOSYS, X86_64, answer, random};
 
 /// Builds the C program. Without a compiler or the library there is nothing to compare with:
 /// that is told, and under CI it is a failure.
-#[expect(clippy::print_stderr, reason = "a comparison that is left out must be seen")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a comparison that is left out must be seen"
+)]
 fn exporter(directory: &tempfile::TempDir) -> Option<PathBuf> {
     let source = concat!(
         env!("CARGO_MANIFEST_DIR"),

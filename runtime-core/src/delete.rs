@@ -1,0 +1,125 @@
+//! Delete: what create made is unmade, whoever was interrupted at whatever moment.
+
+use std::time::Instant;
+
+use crate::container::Container;
+use crate::error::{Error, ErrorKind};
+use crate::hooks::{self, HookKind, HookSetting};
+use crate::id::ContainerId;
+use crate::runtime::{REMOVAL_DEADLINE, Runtime};
+use crate::state::{Operation, StateDirectory, StateError, Status};
+
+/// Deletes a container; gives what its poststop hooks did wrong, which is no failure of delete
+/// (runtime.md "Lifecycle", step 13).
+pub(crate) fn delete(
+    runtime: &Runtime,
+    id: &ContainerId,
+    force: bool,
+) -> Result<Vec<String>, Error> {
+    let directory = match runtime.root().lock(id) {
+        Err(StateError::NotFound(_)) if force => return Ok(Vec::new()),
+        directory => directory?,
+    };
+    let container = match Container::open(runtime.clone(), id) {
+        Ok(container) => container,
+        Err(error) => return remove_unreadable(directory, force, error),
+    };
+    let status = container.observe(&directory)?;
+    if !force && !status.permits(Operation::Delete) {
+        let kind = ErrorKind::WrongStatus;
+        return Err(Error::text(
+            kind,
+            status.refusal(Operation::Delete, id.as_str()),
+        ));
+    }
+    kill_everything(&container, status)?;
+    remove_cgroups(&container)?;
+    let failures = poststop(&container);
+    directory.remove()?;
+    Ok(failures
+        .into_iter()
+        .map(|failure| failure.to_string())
+        .collect())
+}
+
+/// A directory without a usable record: an interrupted create, or not ours. What it may have
+/// started ends by itself, since its parent is gone.
+fn remove_unreadable(
+    directory: StateDirectory,
+    force: bool,
+    error: Error,
+) -> Result<Vec<String>, Error> {
+    if error.kind() != ErrorKind::BrokenState {
+        return Err(error);
+    }
+    directory.remove()?;
+    if force { Ok(Vec::new()) } else { Err(error) }
+}
+
+/// Ends init, and every other process of the cgroup.
+fn kill_everything(container: &Container, status: Status) -> Result<(), Error> {
+    let init = container.init_process()?;
+    if let Some(init) = &init {
+        init.kill();
+    }
+    let has_cgroup = container.record().cgroups_owned == 1;
+    if has_cgroup && (status != Status::Stopped || !container.record().own_pid_namespace) {
+        container
+            .cgroup()?
+            .kill_all(Instant::now() + REMOVAL_DEADLINE)?;
+    }
+    let Some(init) = init else { return Ok(()) };
+    match init.ended_within(REMOVAL_DEADLINE) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::text(
+            ErrorKind::TimedOut,
+            format!(
+                "container init (pid {}) has not ended within {} s of SIGKILL: it waits for the kernel (a hung mount or device?)",
+                init.pid(),
+                REMOVAL_DEADLINE.as_secs()
+            ),
+        )),
+        Err(errno) => Err(Error::call("poll(2) on container init", errno)),
+    }
+}
+
+fn remove_cgroups(container: &Container) -> Result<(), Error> {
+    let record = container.record();
+    if record.cgroup_paths.is_empty() {
+        return Ok(());
+    }
+    if record.cgroups_owned == 1 {
+        return Ok(container
+            .cgroup()?
+            .remove(Instant::now() + REMOVAL_DEADLINE)?);
+    }
+    // Planned and perhaps made, but not known to be the container's: an empty directory is,
+    // and one with processes is somebody else's.
+    match container.cgroup()?.remove(Instant::now()) {
+        Err(error) if error.is_in_use() || error.is_timeout() => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+/// poststop hooks; all of them run.
+fn poststop(container: &Container) -> Vec<hooks::HookError> {
+    let Ok(spec) = container.spec() else {
+        return Vec::new();
+    };
+    let Ok(all) = crate::plan::hooks_of(&spec) else {
+        return Vec::new();
+    };
+    if all.poststop.is_empty() {
+        return Vec::new();
+    }
+    let Ok(state) = container.describe(Status::Stopped) else {
+        return Vec::new();
+    };
+    let json = state.to_hook_json();
+    let setting = HookSetting {
+        state: &json,
+        environment: container.runtime().environment(),
+        directory: &container.record().bundle,
+    };
+    hooks::run_each(HookKind::Poststop, &all.poststop, &setting)
+}

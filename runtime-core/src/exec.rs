@@ -1,0 +1,210 @@
+//! Exec: a further process in a running container.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+
+use crate::cgroup::Cgroup;
+use crate::container::Container;
+use crate::error::{Error, ErrorKind};
+use crate::host::Host;
+use crate::launch::{self, LaunchError};
+use crate::plan::{PlanOptions, ProcessPlan};
+use crate::process::Process;
+use crate::runtime::procfs;
+use crate::spec;
+use crate::state::{Operation, Status};
+
+const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+
+/// What the caller gives a further process besides its description.
+#[derive(Clone, Debug, Default)]
+pub struct ExecOptions<'a> {
+    /// `--preserve-fds` and more environment.
+    pub plan: PlanOptions,
+    /// A connected AF_UNIX socket that gets the terminal's master.
+    pub console_socket: Option<BorrowedFd<'a>>,
+    /// A connected AF_UNIX socket that gets a pidfd of the process.
+    pub pidfd_socket: Option<BorrowedFd<'a>>,
+    /// Standard input, output and error; the caller's own without.
+    pub stdio: Option<[BorrowedFd<'a>; 3]>,
+    /// Start it in a paused container: it is frozen as soon as it is in the cgroup.
+    pub ignore_paused: bool,
+    /// Cgroup below the container's own, by controller; the empty name is for all.
+    pub cgroups: Vec<(String, String)>,
+}
+
+impl Container {
+    /// Starts `process` inside; it runs when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongStatus`] or [`ErrorKind::NotRunning`] unless the container is created or
+    /// running; [`ErrorKind::InvalidConfig`]; [`ErrorKind::Program`].
+    pub fn exec(
+        &self,
+        process: &spec::Process<'_>,
+        options: &ExecOptions<'_>,
+    ) -> Result<Process, Error> {
+        let status = self.status()?;
+        if !(status.permits(Operation::Exec) || status == Status::Paused && options.ignore_paused) {
+            let kind = if status == Status::Stopped {
+                ErrorKind::NotRunning
+            } else {
+                ErrorKind::WrongStatus
+            };
+            return Err(Error::text(
+                kind,
+                status.refusal(Operation::Exec, self.id().as_str()),
+            ));
+        }
+        let Some(init) = self.init_process()? else {
+            let text = Status::Stopped.refusal(Operation::Exec, self.id().as_str());
+            return Err(Error::text(ErrorKind::NotRunning, text));
+        };
+        let procfs = procfs()?;
+        let host = Host::probe(&procfs)?;
+        let spec = self.spec()?;
+        let linux = spec.linux.clone().unwrap_or_default();
+        let (plan, _warnings) = ProcessPlan::new(process, &linux, &host, &options.plan)?;
+        check_terminal(&plan, options)?;
+        let cgroup = self.cgroup_for(options)?;
+        let tasks: Vec<RawFd> = cgroup
+            .iter()
+            .flat_map(|cgroup| cgroup.v1_task_files())
+            .map(AsRawFd::as_raw_fd)
+            .collect();
+        let setting = launch::Setting {
+            procfs: &procfs,
+            rootless: host.is_rootless(),
+            tasks: &tasks,
+            cgroup: cgroup.as_ref().and_then(Cgroup::v2_dir),
+            console: options.console_socket,
+            stdio: options.stdio,
+            environment: &[],
+        };
+        let rootfs = CString::new(self.record().rootfs.as_os_str().as_bytes()).unwrap_or_default();
+        let home = launch::needs_home(&plan).then(|| launch::home_variable(&rootfs, plan.uid));
+        let keyring = self
+            .record()
+            .keyring
+            .then(|| keyring_name(self.id().as_str()));
+        let entry = launch::ExecEntry {
+            init: init.as_fd().as_raw_fd(),
+            namespaces: self.record().namespaces & !NEWUSER,
+            user: self.record().namespaces & NEWUSER != 0,
+            set_groups: !(host.is_rootless() && has_single_group(&linux)),
+            rootless: host.is_rootless(),
+            chroot: self.record().chroot.then_some(rootfs.as_c_str()),
+            keyring: keyring.as_deref(),
+        };
+        let launched = match launch::exec(&plan, entry, home.as_deref(), &setting) {
+            // The container runs systemd or containers of its own, and its cgroup takes no
+            // processes any more: init's own is the one that does.
+            Err(LaunchError::Step {
+                errno: Errno::EBUSY,
+                call: "clone3(2)",
+                ..
+            }) => {
+                let leaf = cgroup
+                    .as_ref()
+                    .map(|cgroup| cgroup.v2_dir_of(init.pid()))
+                    .transpose()?
+                    .flatten();
+                let setting = launch::Setting {
+                    cgroup: leaf.as_ref().map(AsFd::as_fd),
+                    ..setting
+                };
+                launch::exec(&plan, entry, home.as_deref(), &setting)?
+            }
+            launched => launched?,
+        };
+        if let Some(socket) = options.pidfd_socket {
+            let sent = launched.process.send_to(socket, b"setns");
+            if let Err(errno) = sent {
+                launched.abandon();
+                return Err(Error::call("send the pidfd: sendmsg(2)", errno));
+            }
+        }
+        Ok(launched.execute(&|at, _| launch::exec_start_failure(&plan, &rootfs, at.failure))?)
+    }
+
+    /// The cgroups that the process enters: the container's, or some below them.
+    fn cgroup_for(&self, options: &ExecOptions<'_>) -> Result<Option<Cgroup>, Error> {
+        if self.record().cgroup_paths.is_empty() {
+            return Ok(None);
+        }
+        let mut paths = self.record().cgroup_paths.clone();
+        for (controller, below) in &options.cgroups {
+            enter_below(&mut paths, controller, below)?;
+        }
+        let cgroup = Cgroup::open(&paths)?;
+        Ok(Some(cgroup))
+    }
+}
+
+/// Replaces the paths that `--cgroup` names by ones below them.
+fn enter_below(
+    paths: &mut std::collections::BTreeMap<String, String>,
+    controllers: &str,
+    below: &str,
+) -> Result<(), Error> {
+    let parts = below
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".");
+    if below.split('/').any(|part| part == "..") || below.contains('\0') {
+        let text = format!("invalid --cgroup {below:?}: it must stay below the container's cgroup");
+        return Err(Error::text(ErrorKind::InvalidConfig, text));
+    }
+    let below = parts.collect::<Vec<_>>().join("/");
+    let mut wanted: Vec<&str> = controllers
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .collect();
+    for (controller, path) in paths.iter_mut() {
+        let names: Vec<&str> = controller.split(',').collect();
+        let before = wanted.len();
+        wanted.retain(|name| !names.contains(name));
+        if controllers.is_empty() || wanted.len() < before {
+            *path = format!("{path}/{below}");
+        }
+    }
+    match wanted.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::text(
+            ErrorKind::InvalidConfig,
+            format!(
+                "unknown controller {name} in --cgroup: the container has {:?}",
+                paths.keys()
+            ),
+        )),
+    }
+}
+
+fn check_terminal(plan: &ProcessPlan, options: &ExecOptions<'_>) -> Result<(), Error> {
+    if plan.terminal.is_some() && options.console_socket.is_none() {
+        return Err(Error::text(
+            ErrorKind::InvalidConfig,
+            "cannot allocate tty if runc will detach without setting console socket: the process has a terminal, so pass --console-socket",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the user namespace has one group alone, for which setgroups(2) had to be given up.
+fn has_single_group(linux: &spec::Linux<'_>) -> bool {
+    match linux.gid_mappings.as_deref() {
+        Some([one]) => one.size == Some(1),
+        // A joined user namespace: its maker has decided.
+        None | Some([]) => true,
+        Some(_) => false,
+    }
+}
+
+/// The session keyring's name, as create has made it.
+pub(crate) fn keyring_name(id: &str) -> CString {
+    // An id has no NUL.
+    CString::new(format!("_ses.{id}")).unwrap_or_default()
+}

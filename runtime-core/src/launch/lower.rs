@@ -1,0 +1,700 @@
+//! From the plan to the child's steps: the one list that says what happens between clone3 and
+//! execve, and in which order.
+//!
+//! Order is the security property here. A process of a container that others may already look
+//! into (a joined pid namespace) is undumpable before it joins; everything the caller left open
+//! is closed first; the runtime's descriptors close themselves at execve.
+
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsRawFd, RawFd};
+
+use runtime_init::{Console, Device, Exec, Gate, Hook, Mount, Phase, Source, Step};
+
+use super::files::HostFiles;
+use super::idmap::is_own_id;
+use crate::hooks::{HookKind, LONGEST_HOOK};
+use crate::plan::{
+    Content, ContentAct, DevicePlan, HookPlan, MountPlan, MountSource, Plan, ProcessPlan, RootEntry,
+};
+use crate::sys::pointers;
+
+/// What a step is about, for the words of its failure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Subject<'a> {
+    /// Something that needs no more than the act's name.
+    Plain(&'static str),
+    /// An entry of `plan.contents`.
+    Content(&'a Content),
+    /// `plan.namespaces.joined[n]`.
+    Namespace(usize),
+    /// A hook of the container's namespaces.
+    Hook(HookKind, usize, &'a CStr),
+    /// `plan.sysctls[n]`.
+    Sysctl(usize),
+    /// The program.
+    Program,
+    /// The rootfs.
+    Rootfs,
+    /// The working directory.
+    WorkingDirectory,
+}
+
+/// The steps, and what each is about; index by index.
+#[derive(Debug, Default)]
+pub(crate) struct Steps<'a> {
+    pub(crate) steps: Vec<Step<'a>>,
+    pub(crate) subjects: Vec<Subject<'a>>,
+    /// Index of the first step after `start`.
+    pub(crate) start: usize,
+}
+
+impl<'a> Steps<'a> {
+    fn push(&mut self, step: Step<'a>, subject: Subject<'a>) {
+        self.steps.push(step);
+        self.subjects.push(subject);
+    }
+
+    fn plain(&mut self, step: Step<'a>, act: &'static str) {
+        self.push(step, Subject::Plain(act));
+    }
+}
+
+/// Arrays that the steps borrow and that the plan does not have in the kernel's form.
+#[derive(Debug)]
+pub(crate) struct Arrays<'a> {
+    /// Filesystem parameters by index in `plan.contents`.
+    parameters: Vec<(usize, Vec<(&'a CStr, Option<&'a CStr>)>)>,
+    create_hooks: Vec<HookArrays<'a>>,
+    start_hooks: Vec<HookArrays<'a>>,
+    process: ProcessArrays<'a>,
+}
+
+#[derive(Debug)]
+struct HookArrays<'a> {
+    path: &'a CStr,
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    timeout_ms: u32,
+}
+
+/// The arrays of one process.
+#[derive(Debug)]
+pub(crate) struct ProcessArrays<'a> {
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    candidates: Vec<&'a CStr>,
+}
+
+impl<'a> ProcessArrays<'a> {
+    /// The arrays for `plan`, with `home` added to its environment if it has none.
+    pub(crate) fn new(plan: &'a ProcessPlan, home: Option<&'a CStr>) -> Self {
+        let mut envp: Vec<_> = plan.env.iter().map(|variable| variable.as_ptr()).collect();
+        envp.extend(home.map(CStr::as_ptr));
+        envp.push(std::ptr::null());
+        Self {
+            argv: pointers(&plan.args),
+            envp,
+            candidates: plan.candidates.iter().map(CString::as_c_str).collect(),
+        }
+    }
+}
+
+impl<'a> Arrays<'a> {
+    /// The arrays for `plan`; hooks without an environment get `hook_environment`.
+    pub(crate) fn new(
+        plan: &'a Plan,
+        home: Option<&'a CStr>,
+        hook_environment: &'a [CString],
+    ) -> Self {
+        let parameters = plan
+            .contents
+            .iter()
+            .enumerate()
+            .filter_map(|(index, content)| {
+                let ContentAct::Mount(mount) = &content.act else {
+                    return None;
+                };
+                let MountSource::Filesystem { options, .. } = &mount.source else {
+                    return None;
+                };
+                let options = options
+                    .iter()
+                    .map(|(key, value)| (key.as_c_str(), value.as_deref()));
+                Some((index, options.collect()))
+            });
+        let hooks = |hooks: &'a [HookPlan], default: &'a [CString]| {
+            hooks
+                .iter()
+                .map(|hook| HookArrays::new(hook, default))
+                .collect()
+        };
+        Self {
+            parameters: parameters.collect(),
+            create_hooks: hooks(&plan.hooks.create_container, hook_environment),
+            start_hooks: hooks(&plan.hooks.start_container, &plan.process.env),
+            process: ProcessArrays::new(&plan.process, home),
+        }
+    }
+
+    fn parameters(&self, index: usize) -> &[(&'a CStr, Option<&'a CStr>)] {
+        let found = self.parameters.iter().find(|(of, _)| *of == index);
+        found
+            .map(|(_, parameters)| parameters.as_slice())
+            .unwrap_or_default()
+    }
+}
+
+impl<'a> HookArrays<'a> {
+    fn new(hook: &'a HookPlan, default_environment: &'a [CString]) -> Self {
+        let limit_ms = hook.timeout_secs.map(|secs| secs.saturating_mul(1000));
+        let longest_ms = u32::try_from(LONGEST_HOOK.as_millis()).unwrap_or(u32::MAX);
+        Self {
+            path: &hook.path,
+            argv: pointers(&hook.args),
+            envp: pointers(hook.env.as_deref().unwrap_or(default_environment)),
+            timeout_ms: limit_ms.unwrap_or(longest_ms),
+        }
+    }
+}
+
+/// Descriptors that the child has from its parent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handles<'a> {
+    pub(crate) tasks: &'a [RawFd],
+    pub(crate) keep: &'a [RawFd],
+    pub(crate) console: Option<RawFd>,
+    pub(crate) stdio: Option<[RawFd; 3]>,
+}
+
+/// Which clone flags make the first process, and whether a second one takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CloneFlags {
+    pub(crate) first: u64,
+    pub(crate) second: Option<u64>,
+}
+
+const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+const NEWPID: u64 = libc::CLONE_NEWPID as u64;
+const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
+const NEWTIME: u64 = 0x80;
+
+impl CloneFlags {
+    /// One clone3 makes all new namespaces, unless a joined one must come first: a pid
+    /// namespace takes effect for children only, new namespaces belong to the user namespace
+    /// that makes them, and a new user namespace has no way into the host's.
+    ///
+    /// A cgroup namespace is left out: its root is the cgroup of the process that makes it, so
+    /// the child makes it when it is where it belongs. A time namespace with offsets likewise:
+    /// they must be written before anybody is in it.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let namespaces = &plan.namespaces;
+        let mut new = namespaces.new & !NEWCGROUP;
+        if namespaces.time_offsets.is_some() {
+            new &= !NEWTIME;
+        }
+        let joins = |kind| namespaces.joined.iter().any(|joined| joined.kind == kind);
+        let user_after_joins = new & NEWUSER != 0 && !namespaces.joined.is_empty();
+        if joins(NEWUSER) || joins(NEWPID) || user_after_joins {
+            Self {
+                first: 0,
+                second: Some(new),
+            }
+        } else {
+            Self {
+                first: new,
+                second: None,
+            }
+        }
+    }
+}
+
+/// The steps of a container's init process, up to the program.
+pub(crate) fn create_steps<'a>(
+    plan: &'a Plan,
+    arrays: &'a Arrays<'a>,
+    files: &'a HostFiles,
+    handles: Handles<'a>,
+    rootless: bool,
+) -> Steps<'a> {
+    let mut steps = Steps::default();
+    arrive(&mut steps, plan, files, handles, rootless);
+    prepare_namespaces(&mut steps, plan);
+    fill_rootfs(&mut steps, plan, arrays, files, handles);
+    enter_rootfs(&mut steps, plan);
+    for (index, (path, value)) in plan.sysctls.iter().enumerate() {
+        steps.push(Step::Sysctl { path, value }, Subject::Sysctl(index));
+    }
+    let set_groups = may_set_groups(plan, rootless);
+    become_user(&mut steps, &plan.process, &arrays.process, set_groups);
+    steps.plain(Step::Tell(Phase::Ready), "tell the runtime");
+    steps.plain(Step::Await(Gate::Committed), "wait for the runtime");
+    if let Some(listener) = &files.listener {
+        steps.plain(Step::AwaitStart(listener.as_raw_fd()), "wait for start");
+    }
+    steps.start = steps.steps.len();
+    for (index, hook) in arrays.start_hooks.iter().enumerate() {
+        let subject = Subject::Hook(HookKind::StartContainer, index, hook.path);
+        push_hook(
+            &mut steps,
+            hook,
+            files.state_created.as_ref(),
+            files,
+            subject,
+        );
+    }
+    execute(&mut steps, &plan.process, &arrays.process);
+    steps
+}
+
+/// Into the cgroups and namespaces.
+fn arrive<'a>(
+    steps: &mut Steps<'a>,
+    plan: &'a Plan,
+    files: &'a HostFiles,
+    handles: Handles<'a>,
+    rootless: bool,
+) {
+    let clone = CloneFlags::of(plan);
+    take_descriptors(steps, handles);
+    if !handles.tasks.is_empty() {
+        steps.plain(Step::EnterCgroups(handles.tasks), "enter the cgroups");
+    }
+    open_label(steps, &plan.process);
+    let joins = !plan.namespaces.joined.is_empty();
+    if joins && clone.second.is_none_or(|flags| flags & NEWUSER == 0) {
+        steps.plain(Step::Undumpable, "become undumpable");
+    }
+    // A privileged runtime can join all others only before it gives its privilege up; one
+    // without privilege has it only in the user namespace.
+    let user_first =
+        |(_, joined): &(usize, &crate::plan::JoinedNamespace)| (joined.kind == NEWUSER) != rootless;
+    let mut joined: Vec<_> = plan.namespaces.joined.iter().enumerate().collect();
+    joined.sort_by_key(user_first);
+    for (index, namespace) in joined {
+        let join = Step::Join {
+            namespace: files.namespaces[index].as_raw_fd(),
+            kind: namespace.kind,
+        };
+        steps.push(join, Subject::Namespace(index));
+    }
+    if let Some(flags) = clone.second {
+        steps.plain(Step::Respawn(flags), "make the new namespaces");
+    }
+    if plan.namespaces.new & NEWUSER != 0 {
+        steps.plain(Step::Tell(Phase::NeedsIds), "tell the runtime");
+        steps.plain(Step::Await(Gate::IdsMapped), "wait for the id mappings");
+    }
+    if plan.namespaces.has(NEWUSER) {
+        steps.plain(
+            Step::BecomeRoot {
+                set_groups: may_set_groups(plan, rootless),
+            },
+            "become root",
+        );
+    }
+    steps.plain(Step::Undumpable, "become undumpable");
+}
+
+fn take_descriptors<'a>(steps: &mut Steps<'a>, handles: Handles<'a>) {
+    steps.plain(Step::KeepOnly(handles.keep), "close other descriptors");
+    if let Some(three) = handles.stdio {
+        steps.plain(Step::Stdio(three), "set the standard streams");
+    }
+}
+
+/// Whether setgroups(2) works in the container's user namespace.
+fn may_set_groups(plan: &Plan, rootless: bool) -> bool {
+    let egid = nix::unistd::getegid().as_raw();
+    let joins_user = plan
+        .namespaces
+        .joined
+        .iter()
+        .any(|joined| joined.kind == NEWUSER);
+    !(rootless && (joins_user || is_own_id(&plan.namespaces.gid_mappings, egid)))
+}
+
+/// What the namespaces themselves need.
+fn prepare_namespaces<'a>(steps: &mut Steps<'a>, plan: &'a Plan) {
+    let namespaces = &plan.namespaces;
+    if namespaces.new & NEWCGROUP != 0 {
+        steps.plain(Step::Unshare(NEWCGROUP), "make the cgroup namespace");
+    }
+    if let Some(offsets) = &namespaces.time_offsets {
+        steps.plain(Step::TimeOffsets(offsets), "set the time offsets");
+    }
+    steps.plain(Step::NewSession, "start a session");
+    if let Some(name) = &plan.keyring {
+        steps.plain(Step::SessionKeyring(name), "make a session keyring");
+    }
+    if waits_for_hooks(plan) {
+        steps.plain(Step::Tell(Phase::Joined), "tell the runtime");
+        steps.plain(Step::Await(Gate::HooksDone), "wait for the hooks");
+    }
+    if let Some(name) = &namespaces.hostname {
+        steps.plain(Step::Hostname(name), "set the hostname");
+    }
+    if let Some(name) = &namespaces.domainname {
+        steps.plain(Step::Domainname(name), "set the domainname");
+    }
+    if namespaces.new & libc::CLONE_NEWNET as u64 != 0 {
+        steps.plain(Step::LoopbackUp, "bring the loopback device up");
+    }
+}
+
+/// Whether the parent has hooks to run, or a state to write for hooks of the child.
+pub(crate) fn waits_for_hooks(plan: &Plan) -> bool {
+    let hooks = &plan.hooks;
+    !(hooks.prestart.is_empty()
+        && hooks.create_runtime.is_empty()
+        && hooks.create_container.is_empty()
+        && hooks.start_container.is_empty())
+}
+
+/// Mounts, devices, links, paths, the console: all below the rootfs's descriptor.
+fn fill_rootfs<'a>(
+    steps: &mut Steps<'a>,
+    plan: &'a Plan,
+    arrays: &'a Arrays<'a>,
+    files: &'a HostFiles,
+    handles: Handles<'a>,
+) {
+    if plan.rootfs.entry == RootEntry::Chroot {
+        steps.push(Step::OpenRootfs(&plan.rootfs.path), Subject::Rootfs);
+    } else {
+        let propagation = Step::RootPropagation(plan.rootfs.propagation);
+        steps.plain(propagation, "set the propagation of /");
+        steps.push(Step::BindRootfs(&plan.rootfs.path), Subject::Rootfs);
+    }
+    for (index, content) in plan.contents.iter().enumerate() {
+        let step = content_step(index, content, arrays, files);
+        steps.push(step, Subject::Content(content));
+    }
+    if let (Some(terminal), Some(socket)) = (plan.process.terminal, handles.console) {
+        let console = Console {
+            socket,
+            size: terminal.size,
+            bind: plan.rootfs.entry != RootEntry::Chroot,
+            uid: plan.process.uid,
+            multiplexer: c"/dev/pts/ptmx",
+        };
+        steps.plain(Step::Console(console), "make the console");
+        steps.plain(Step::ControllingTerminal, "take the console");
+    }
+    for (index, hook) in arrays.create_hooks.iter().enumerate() {
+        let subject = Subject::Hook(HookKind::CreateContainer, index, hook.path);
+        push_hook(steps, hook, files.state_creating.as_ref(), files, subject);
+    }
+    let cwd = Step::Directory {
+        path: &plan.process.cwd,
+        mode: 0o755,
+    };
+    steps.push(cwd, Subject::WorkingDirectory);
+    if plan.rootfs.readonly {
+        steps.push(Step::ReadonlyRootfs, Subject::Rootfs);
+    }
+}
+
+fn content_step<'a>(
+    index: usize,
+    content: &'a Content,
+    arrays: &'a Arrays<'a>,
+    files: &'a HostFiles,
+) -> Step<'a> {
+    match &content.act {
+        ContentAct::Mount(mount) => Step::Mount(mount_step(index, mount, arrays, files)),
+        ContentAct::Directory { path, mode } => Step::Directory { path, mode: *mode },
+        ContentAct::Device(device) => Step::Device(device_step(device)),
+        ContentAct::Symlink {
+            text,
+            path,
+            replace,
+        } => Step::Symlink {
+            text,
+            path,
+            replace: *replace,
+        },
+        ContentAct::Readonly(path) => Step::ReadonlyPath(path),
+        ContentAct::Masked(path) => Step::MaskedPath(path),
+    }
+}
+
+fn mount_step<'a>(
+    index: usize,
+    mount: &'a MountPlan,
+    arrays: &'a Arrays<'a>,
+    files: &'a HostFiles,
+) -> Mount<'a> {
+    let source = match &mount.source {
+        MountSource::Filesystem { kind, device, .. } => Source::Filesystem {
+            kind,
+            device: device.as_deref(),
+            options: arrays.parameters(index),
+        },
+        MountSource::Bind {
+            path, recursive, ..
+        } => match files.tree(index) {
+            Some(tree) => Source::Tree(tree.as_raw_fd()),
+            None => Source::Bind {
+                path,
+                recursive: *recursive,
+            },
+        },
+        MountSource::Classic {
+            kind,
+            device,
+            flags,
+            data,
+        } => Source::Classic {
+            kind,
+            device,
+            flags: *flags,
+            data,
+        },
+        MountSource::Existing => Source::Existing,
+    };
+    Mount {
+        source,
+        target: &mount.target,
+        refuse_links: mount.refuse_links,
+        inside_proc: mount.inside_proc,
+        attributes: mount.attributes,
+        recursive: mount.recursive,
+        propagation: &mount.propagation,
+        copy_up: mount.copy_up,
+    }
+}
+
+fn device_step(device: &DevicePlan) -> Device<'_> {
+    Device {
+        path: &device.path,
+        mode: device.mode,
+        major: device.major,
+        minor: device.minor,
+        uid: device.uid,
+        gid: device.gid,
+        bind: device.bind.then_some(device.path.as_c_str()),
+    }
+}
+
+fn push_hook<'a>(
+    steps: &mut Steps<'a>,
+    hook: &'a HookArrays<'a>,
+    state: Option<&'a std::os::fd::OwnedFd>,
+    files: &'a HostFiles,
+    subject: Subject<'a>,
+) {
+    let (Some(state), Some(output)) = (state, &files.hook_output) else {
+        return;
+    };
+    let hook = Hook {
+        path: hook.path,
+        argv: &hook.argv,
+        envp: &hook.envp,
+        timeout_ms: hook.timeout_ms,
+        state: state.as_raw_fd(),
+        output: output.as_raw_fd(),
+    };
+    steps.push(Step::Hook(hook), subject);
+}
+
+fn enter_rootfs<'a>(steps: &mut Steps<'a>, plan: &'a Plan) {
+    let enter = match plan.rootfs.entry {
+        RootEntry::Pivot => Step::PivotRoot,
+        RootEntry::Move => Step::MoveRoot,
+        RootEntry::Chroot => Step::Chroot,
+    };
+    steps.push(enter, Subject::Rootfs);
+    if let Some(propagation) = plan.rootfs.final_propagation {
+        steps.plain(
+            Step::FinalPropagation(propagation),
+            "set the propagation of /",
+        );
+    }
+}
+
+/// Opens the file for the security label while the child may still open it.
+fn open_label<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan) {
+    if process.apparmor_profile.is_some() {
+        steps.plain(
+            Step::OpenLsmLabel(c"apparmor/exec"),
+            "open the AppArmor label",
+        );
+    } else if process.selinux_label.is_some() {
+        steps.plain(Step::OpenLsmLabel(c"exec"), "open the SELinux label");
+    }
+}
+
+/// From the runtime's privileges to the process's own.
+///
+/// Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the capabilities
+/// go; with it, `execute` loads it last.
+fn become_user<'a>(
+    steps: &mut Steps<'a>,
+    process: &'a ProcessPlan,
+    arrays: &'a ProcessArrays<'a>,
+    set_groups: bool,
+) {
+    if let Some(label) = process.apparmor_profile.as_deref() {
+        steps.plain(Step::LsmLabel(label.as_bytes()), "set the AppArmor profile");
+    } else if let Some(label) = process.selinux_label.as_deref() {
+        steps.plain(Step::LsmLabel(label.as_bytes()), "set the SELinux label");
+    }
+    if let Some(personality) = process.personality {
+        steps.plain(Step::Personality(personality), "set the personality");
+    }
+    let cwd = Step::WorkingDirectory {
+        path: &process.cwd,
+        create: true,
+    };
+    steps.push(cwd, Subject::WorkingDirectory);
+    if let Some(umask) = process.umask {
+        steps.plain(Step::Umask(umask), "set the umask");
+    }
+    if process.no_new_privileges {
+        steps.plain(Step::NoNewPrivileges, "set no_new_privs");
+    } else if let Some(seccomp) = &process.seccomp {
+        steps.plain(seccomp_step(seccomp), "load the seccomp filter");
+    }
+    steps.plain(
+        Step::BoundingSet(process.capabilities.bounding),
+        "drop capabilities",
+    );
+    if set_groups {
+        steps.plain(Step::Groups(&process.additional_gids), "set the groups");
+    }
+    if process.terminal.is_none() {
+        steps.plain(
+            Step::OwnStdio { uid: process.uid },
+            "own the standard streams",
+        );
+    }
+    let user = Step::User {
+        uid: process.uid,
+        gid: process.gid,
+    };
+    steps.plain(user, "become the user");
+    steps.plain(
+        Step::Capabilities(process.capabilities.sets),
+        "set the capabilities",
+    );
+    steps.push(Step::FindProgram(&arrays.candidates), Subject::Program);
+}
+
+fn execute<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan, arrays: &'a ProcessArrays<'a>) {
+    let first_closed = 3 + process.preserve_fds;
+    steps.plain(Step::CloseOnExecFrom(first_closed), "close descriptors");
+    steps.plain(Step::Tell(Phase::Executing), "tell the runtime");
+    if let (true, Some(seccomp)) = (process.no_new_privileges, &process.seccomp) {
+        steps.plain(seccomp_step(seccomp), "load the seccomp filter");
+    }
+    let exec = Exec {
+        argv: &arrays.argv,
+        envp: &arrays.envp,
+    };
+    steps.push(Step::Exec(exec), Subject::Program);
+}
+
+fn seccomp_step(seccomp: &crate::plan::SeccompPlan) -> Step<'_> {
+    Step::Seccomp {
+        program: &seccomp.program,
+        flags: seccomp.flags,
+    }
+}
+
+/// How a process gets into a running container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    /// The container's init process, open.
+    pub(crate) init: RawFd,
+    /// CLONE_NEW* of the namespaces to join, the user namespace apart.
+    pub(crate) namespaces: u64,
+    /// Whether there is a user namespace to join.
+    pub(crate) user: bool,
+    /// Whether setgroups(2) works in there.
+    pub(crate) set_groups: bool,
+    /// Join the user namespace before all others.
+    pub(crate) rootless: bool,
+    /// The rootfs of a container without a mount namespace.
+    pub(crate) chroot: Option<&'a CStr>,
+    /// Session keyring to join.
+    pub(crate) keyring: Option<&'a CStr>,
+}
+
+/// The steps of a further process.
+///
+/// The first process joins everything and gives up its privileges where the container can't
+/// see it: a joined pid namespace shows only the children of who joins. The second process,
+/// which the container sees, never has more privilege than the container gave it.
+pub(crate) fn exec_steps<'a>(
+    process: &'a ProcessPlan,
+    arrays: &'a ProcessArrays<'a>,
+    entry: Entry<'a>,
+    handles: Handles<'a>,
+) -> Steps<'a> {
+    let mut steps = Steps::default();
+    take_descriptors(&mut steps, handles);
+    if !handles.tasks.is_empty() {
+        steps.plain(Step::EnterCgroups(handles.tasks), "enter the cgroups");
+    }
+    open_label(&mut steps, process);
+    steps.plain(Step::Undumpable, "become undumpable");
+    join_container(&mut steps, entry);
+    if let Some(name) = entry.keyring {
+        steps.plain(Step::SessionKeyring(name), "join the session keyring");
+    }
+    if let (Some(terminal), Some(socket)) = (process.terminal, handles.console) {
+        let console = Console {
+            socket,
+            size: terminal.size,
+            bind: false,
+            uid: process.uid,
+            multiplexer: c"/dev/pts/ptmx",
+        };
+        steps.plain(Step::Console(console), "make the console");
+    }
+    become_user(&mut steps, process, arrays, entry.set_groups);
+    if entry.namespaces & (NEWPID | NEWTIME) != 0 {
+        steps.plain(Step::Respawn(0), "enter the pid namespace");
+    }
+    steps.plain(Step::NewSession, "start a session");
+    if process.terminal.is_some() && handles.console.is_some() {
+        steps.plain(Step::ControllingTerminal, "take the console");
+    }
+    steps.plain(Step::Tell(Phase::Ready), "tell the runtime");
+    steps.plain(Step::Await(Gate::Committed), "wait for the runtime");
+    execute(&mut steps, process, arrays);
+    steps
+}
+
+fn join_container<'a>(steps: &mut Steps<'a>, entry: Entry<'a>) {
+    let others = Step::Join {
+        namespace: entry.init,
+        kind: entry.namespaces,
+    };
+    let user = Step::Join {
+        namespace: entry.init,
+        kind: NEWUSER,
+    };
+    if entry.user && entry.rootless {
+        steps.plain(user, "join the user namespace");
+    }
+    if entry.namespaces != 0 {
+        steps.plain(others, "join the container's namespaces");
+    }
+    if entry.user && !entry.rootless {
+        steps.plain(user, "join the user namespace");
+    }
+    if entry.user {
+        steps.plain(
+            Step::BecomeRoot {
+                set_groups: entry.set_groups,
+            },
+            "become root",
+        );
+    }
+    let root = entry.chroot.unwrap_or(c"/");
+    steps.push(Step::OpenRootfs(root), Subject::Rootfs);
+    if entry.chroot.is_some() {
+        steps.push(Step::Chroot, Subject::Rootfs);
+    }
+}

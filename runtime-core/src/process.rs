@@ -1,0 +1,131 @@
+//! A process, held by its pidfd.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+use crate::sys::pidfd;
+
+/// A process that can be signalled and waited for without ever meeting a reused number.
+#[derive(Debug)]
+pub struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The status that shells and runtimes report: 128 and the signal's number for a signal.
+    #[must_use]
+    pub const fn shell_code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(number) => match nix::sys::signal::Signal::try_from(*number) {
+                Ok(signal) => write!(f, "killed by {signal}"),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+        }
+    }
+}
+
+impl Process {
+    pub(crate) fn new(pid: i32, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd }
+    }
+
+    /// Takes hold of the process that has this number now.
+    ///
+    /// # Errors
+    ///
+    /// ESRCH when there is none.
+    pub(crate) fn open(pid: i32) -> Result<Self, Errno> {
+        pidfd::open(pid).map(|pidfd| Self { pid, pidfd })
+    }
+
+    /// Its number in the runtime's pid namespace.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    ///
+    /// ESRCH when the process has ended.
+    pub fn signal(&self, signal: i32) -> Result<(), Errno> {
+        pidfd::send_signal(self.pidfd.as_fd(), signal)
+    }
+
+    /// Sends SIGKILL; a process that has ended meanwhile is as good as killed.
+    pub(crate) fn kill(&self) {
+        let sent = self.signal(libc::SIGKILL);
+        debug_assert!(matches!(sent, Ok(()) | Err(Errno::ESRCH | Errno::EPERM)));
+    }
+
+    /// Waits for a child of this program to end, and reaps it.
+    ///
+    /// # Errors
+    ///
+    /// ECHILD when it is no child of this program.
+    pub fn wait(&self) -> Result<Exit, Errno> {
+        pidfd::wait(self.pidfd.as_fd()).map(|ended| match ended {
+            pidfd::Ended::Exited(code) => Exit::Code(code),
+            pidfd::Ended::Signaled(signal) => Exit::Signal(signal),
+        })
+    }
+
+    /// Sends the pidfd over a connected AF_UNIX socket, with a word about the process.
+    pub(crate) fn send_to(&self, socket: BorrowedFd<'_>, word: &[u8]) -> Result<(), Errno> {
+        let numbers = [self.pidfd.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        sendmsg::<()>(
+            socket.as_raw_fd(),
+            &[IoSlice::new(word)],
+            &rights,
+            flags,
+            None,
+        )
+        .map(|_| ())
+    }
+
+    /// Whether the process has ended within the time.
+    pub(crate) fn ended_within(&self, time: Duration) -> Result<bool, Errno> {
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        loop {
+            let mut polled = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, timeout) {
+                Err(Errno::EINTR) => {}
+                result => return result.map(|ready| ready > 0),
+            }
+        }
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}

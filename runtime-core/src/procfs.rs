@@ -1,0 +1,90 @@
+//! A procfs that is known to be one: every read and write below `/proc` starts here.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::Mode;
+
+/// The root of the host's procfs, open.
+///
+/// Security advisories of the whole field come from writes that were meant for a procfs file
+/// and landed elsewhere; so the descriptor is checked once, and nothing below it is reached
+/// through a mount or a magic link.
+#[derive(Debug)]
+pub struct Procfs(OwnedFd);
+
+/// The inode number of a procfs's root directory.
+const PROC_ROOT_INO: u64 = 1;
+
+impl Procfs {
+    /// Opens `/proc`.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT and its like from open(2); ENODEV when what is mounted on `/proc` is no procfs.
+    pub fn open() -> Result<Self, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let root = nix::fcntl::open("/proc", flags, Mode::empty())?;
+        let magic = nix::sys::statfs::fstatfs(&root)?.filesystem_type();
+        let inode = nix::sys::stat::fstat(&root)?.st_ino;
+        if magic != nix::sys::statfs::PROC_SUPER_MAGIC || inode != PROC_ROOT_INO {
+            return Err(Errno::ENODEV);
+        }
+        Ok(Self(root))
+    }
+
+    /// Opens a file below the root, crossing no mount and no magic link.
+    pub(crate) fn file(&self, path: impl AsRef<Path>, flags: OFlag) -> Result<File, Errno> {
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY)
+            .resolve(
+                ResolveFlag::RESOLVE_BENEATH
+                    | ResolveFlag::RESOLVE_NO_XDEV
+                    | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+            );
+        openat2(&self.0, path.as_ref(), how).map(File::from)
+    }
+
+    /// Reads a small file whole.
+    pub(crate) fn read(&self, path: impl AsRef<Path>) -> Result<String, Errno> {
+        let mut text = String::new();
+        let mut file = self.file(path, OFlag::O_RDONLY)?;
+        file.read_to_string(&mut text)
+            .map_err(|error| crate::errno::of_io(&error))?;
+        Ok(text)
+    }
+
+    /// Writes a value in one write(2), as the kernel's files want it.
+    pub(crate) fn write(&self, path: impl AsRef<Path>, value: &[u8]) -> Result<(), Errno> {
+        let file = self.file(path, OFlag::O_WRONLY)?;
+        match nix::unistd::write(&file, value)? {
+            written if written == value.len() => Ok(()),
+            _ => Err(Errno::EIO),
+        }
+    }
+
+    /// When the process of this number started, in clock ticks after boot, and its state
+    /// letter: proc_pid_stat(5), fields 22 and 3.
+    pub(crate) fn start_time(&self, pid: i32) -> Result<(u64, char), Errno> {
+        use procfs_core::FromRead;
+        let text = self.read(format!("{pid}/stat"))?;
+        let stat =
+            procfs_core::process::Stat::from_read(text.as_bytes()).map_err(|_| Errno::EPROTO)?;
+        Ok((stat.starttime, stat.state))
+    }
+
+    /// The raw descriptor, for the child's program.
+    pub(crate) fn raw(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Procfs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,131 @@
+//! New processes: clone3(2) for a child that interprets a program, fork(2) for one helper.
+#![allow(unsafe_code, reason = "nix lacks these calls")]
+
+use std::ffi::c_int;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::Result;
+
+/// Blocks every signal of this thread for as long as the guard lives, so that no handler of
+/// the embedding program runs in a new process before its handlers are reset.
+#[derive(Debug)]
+pub(crate) struct SignalsBlocked(libc::sigset_t);
+
+impl SignalsBlocked {
+    pub(crate) fn new() -> Self {
+        // SAFETY: sigset_t is plain old data, for which zeroes are a valid value.
+        let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
+        // SAFETY: `all` is live and exclusively borrowed.
+        unsafe { libc::sigfillset(&raw mut all) };
+        // SAFETY: both sets are live; the call can't fail with a valid `how`.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old) };
+        Self(old)
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        let old = std::ptr::null_mut();
+        // SAFETY: the saved set is live; a null old set is allowed.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, old) };
+    }
+}
+
+/// clone3(2) of a process that is a copy of this one; the child interprets `program` and
+/// never returns here.
+///
+/// Gives the child's pid and, as the caller must ask for CLONE_PIDFD, its descriptor.
+pub(crate) fn clone_init(
+    flags: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    program: &runtime_init::Program<'_>,
+) -> Result<(i32, OwnedFd)> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+    let mut pidfd: c_int = -1;
+    let mut arguments = runtime_init::CloneArgs {
+        flags: flags | libc::CLONE_PIDFD as u64 | CLONE_CLEAR_SIGHAND,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..runtime_init::CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    }
+    let _blocked = SignalsBlocked::new();
+    // SAFETY: without CLONE_VM and with no new stack the child goes on with its own copy of
+    // this stack and of everything `program` borrows. It runs only `runtime_init::run`, which
+    // allocates nothing, takes no lock and never returns, so no state of the other threads of
+    // this program, which the child has copied in whatever state it was, is ever used.
+    match unsafe { runtime_init::clone3(&arguments) } {
+        Ok(runtime_init::Cloned::Child) => runtime_init::run(program),
+        // SAFETY: with CLONE_PIDFD the kernel has stored a new descriptor that nobody else owns.
+        Ok(runtime_init::Cloned::Parent { pid }) => {
+            Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+        }
+        Err(errno) => Err(Errno::from_raw(errno)),
+    }
+}
+
+/// Runs `make` in a forked process with a user and a mount namespace of its own, and gives the
+/// descriptor that it makes.
+///
+/// Only for a program with one thread: the child runs ordinary code.
+pub(crate) fn in_user_and_mount_namespace(
+    make: impl FnOnce() -> Result<OwnedFd>,
+) -> Result<OwnedFd> {
+    use nix::sys::socket::{
+        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+        sendmsg, socketpair,
+    };
+    let (ours, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?;
+    // SAFETY: the caller has one thread, so the child's copy of every lock is in order.
+    match unsafe { libc::fork() } {
+        -1 => Err(Errno::last()),
+        0 => {
+            let flags = nix::sched::CloneFlags::CLONE_NEWUSER | nix::sched::CloneFlags::CLONE_NEWNS;
+            let made = nix::sched::unshare(flags).and_then(|()| make());
+            if let Ok(made) = made {
+                let word = [std::io::IoSlice::new(b"x")];
+                let rights = [made.as_raw_fd()];
+                let rights = [ControlMessage::ScmRights(&rights)];
+                // The parent sees end of file when this fails.
+                let _sent = sendmsg::<()>(
+                    theirs.as_raw_fd(),
+                    &word,
+                    &rights,
+                    MsgFlags::MSG_NOSIGNAL,
+                    None,
+                );
+            }
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(0) }
+        }
+        pid => {
+            drop(theirs);
+            let mut word = [0; 1];
+            let mut room = nix::cmsg_space!(std::os::fd::RawFd);
+            let mut parts = [std::io::IoSliceMut::new(&mut word)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            let received = recvmsg::<()>(ours.as_raw_fd(), &mut parts, Some(&mut room), flags);
+            let number = received.and_then(|message| {
+                let rights = message.cmsgs()?.find_map(|part| match part {
+                    ControlMessageOwned::ScmRights(numbers) => numbers.first().copied(),
+                    _ => None,
+                });
+                rights.ok_or(Errno::EPERM)
+            });
+            nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None)?;
+            // SAFETY: the kernel has just installed this descriptor for this message alone.
+            number.map(|number| unsafe { OwnedFd::from_raw_fd(number) })
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What is set on another process from outside: limits, scheduling.
+#![allow(unsafe_code, reason = "nix lacks these calls")]
+
+use std::ffi::c_int;
+
+use super::{Result, check};
+
+/// prlimit(2): sets one limit of another process.
+pub(crate) fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    let old = std::ptr::null_mut::<libc::rlimit64>();
+    // SAFETY: `limit` is live for the call, and a null old limit is allowed.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            resource,
+            std::ptr::from_ref(&limit),
+            old,
+        )
+    })
+    .map(|_| ())
+}
+
+/// ioprio_set(2) of one process.
+pub(crate) fn ioprio_set(pid: i32, value: u16) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: c_int = 1;
+    // SAFETY: takes three integers.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ioprio_set,
+            IOPRIO_WHO_PROCESS,
+            pid,
+            c_int::from(value),
+        )
+    })
+    .map(|_| ())
+}
+
+/// The argument of sched_setattr(2), in its first published size.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct SchedulerAttributes {
+    pub(crate) size: u32,
+    pub(crate) policy: u32,
+    pub(crate) flags: u64,
+    pub(crate) nice: i32,
+    pub(crate) priority: u32,
+    pub(crate) runtime_ns: u64,
+    pub(crate) deadline_ns: u64,
+    pub(crate) period_ns: u64,
+}
+
+const _: () = assert!(size_of::<SchedulerAttributes>() == 48);
+
+/// sched_setattr(2) of one process.
+pub(crate) fn sched_setattr(pid: i32, attributes: &SchedulerAttributes) -> Result<()> {
+    // SAFETY: `attributes` is live for the call and carries its own size.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setattr,
+            pid,
+            std::ptr::from_ref(attributes),
+            0,
+        )
+    })
+    .map(|_| ())
+}
