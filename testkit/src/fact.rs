@@ -1,0 +1,157 @@
+//! Facts of the machine that a test needs, and skips that nobody overlooks.
+
+use std::fmt;
+use std::path::Path;
+
+/// Something that a test can't do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The test runs as root in the initial user namespace.
+    Root,
+    /// A program on the path.
+    Program(&'static str),
+    /// containerd, its shim, dockerd and their clients.
+    Engines,
+    /// User namespaces are open to everybody.
+    UserNamespaces,
+    /// A cgroup v1 hierarchy of this controller under /sys/fs/cgroup.
+    CgroupV1(&'static str),
+    /// A cgroup2 mount that has this controller.
+    CgroupV2(&'static str),
+    /// The capability with this number is in the bounding set.
+    Capability(u8),
+    /// AppArmor is enabled.
+    AppArmor,
+    /// SELinux is enabled.
+    Selinux,
+}
+
+impl Fact {
+    /// Whether this machine has it.
+    #[must_use]
+    pub fn holds(self) -> bool {
+        match self {
+            Self::Root => nix::unistd::geteuid().is_root() && in_initial_user_namespace(),
+            Self::Program(name) => find_program(name).is_some(),
+            Self::Engines => crate::engine::is_installed(),
+            Self::UserNamespaces => {
+                Path::new("/proc/self/ns/user").exists()
+                    && first_line("/proc/sys/user/max_user_namespaces") != "0"
+                    && first_line("/proc/sys/kernel/unprivileged_userns_clone") != "0"
+            }
+            Self::CgroupV1(controller) => Path::new("/sys/fs/cgroup")
+                .join(controller)
+                .join("tasks")
+                .exists(),
+            Self::CgroupV2(controller) => has_v2_controller(controller),
+            Self::Capability(number) => bounding_set() & (1 << number) != 0,
+            Self::AppArmor => first_line("/sys/module/apparmor/parameters/enabled") == "Y",
+            Self::Selinux => Path::new("/sys/fs/selinux/enforce").exists(),
+        }
+    }
+
+    /// Whether the project's own CI machines are known to lack it, so that its absence there
+    /// is no mistake: hybrid cgroups whose controllers are v1, no CAP_SYS_RESOURCE, no LSM.
+    const fn is_known_to_be_missing_in_ci(self) -> bool {
+        matches!(
+            self,
+            Self::CgroupV2(_) | Self::Capability(24) | Self::AppArmor | Self::Selinux
+        )
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => write!(f, "root in the initial user namespace"),
+            Self::Program(name) => write!(f, "the program {name}"),
+            Self::Engines => write!(f, "containerd and docker.io"),
+            Self::UserNamespaces => write!(f, "user namespaces"),
+            Self::CgroupV1(controller) => write!(f, "a cgroup v1 hierarchy of {controller}"),
+            Self::CgroupV2(controller) => write!(f, "cgroup v2 with {controller}"),
+            Self::Capability(number) => write!(f, "capability {number} in the bounding set"),
+            Self::AppArmor => write!(f, "AppArmor"),
+            Self::Selinux => write!(f, "SELinux"),
+        }
+    }
+}
+
+/// Returns from the test, loudly, unless all [`Fact`]s hold.
+///
+/// With `CI=true` or `REQUIRE_KERNEL=1` a missing fact is a failure, except for those that the
+/// project's CI machines are known to lack.
+#[macro_export]
+macro_rules! needs {
+    ($($fact:expr),+ $(,)?) => {{
+        #[allow(unused_imports, reason = "an argument may be a path of its own")]
+        use $crate::Fact::*;
+        if $crate::missing(&[$($fact),+]) {
+            return;
+        }
+    }};
+}
+
+/// Whether one of the facts is missing; says so on standard error. See [`needs!`].
+///
+/// # Panics
+///
+/// If it is missing where it has to be there.
+#[must_use]
+pub fn missing(facts: &[Fact]) -> bool {
+    let Some(fact) = facts.iter().find(|fact| !fact.holds()) else {
+        return false;
+    };
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let strict = is_set("CI") || is_set("REQUIRE_KERNEL");
+    assert!(
+        !strict || fact.is_known_to_be_missing_in_ci(),
+        "{test} needs {fact}, which has to be here (CI or REQUIRE_KERNEL is set)"
+    );
+    announce(&format!("SKIPPED {test}: it needs {fact}\n"));
+    true
+}
+
+/// Writes past the capture of the test harness: a skip has to be seen.
+fn announce(line: &str) {
+    use std::io::Write;
+    // A test that is skipped with its stderr closed is skipped all the same.
+    drop(std::io::stderr().write_all(line.as_bytes()));
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}
+
+/// Where a program of this name is, on the path or in the directories for administration.
+pub(crate) fn find_program(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+fn in_initial_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+fn first_line(path: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn has_v2_controller(controller: &str) -> bool {
+    first_line("/sys/fs/cgroup/cgroup.controllers")
+        .split(' ')
+        .any(|name| name == controller)
+}
+
+fn bounding_set() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
+}
