@@ -123,7 +123,8 @@ fn is_set(variable: &str) -> bool {
 }
 
 /// Where a program of this name is, on the path or in the directories for administration.
-pub(crate) fn find_program(name: &str) -> Option<std::path::PathBuf> {
+#[must_use]
+pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])

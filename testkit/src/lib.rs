@@ -14,7 +14,7 @@ pub use bundle::{TestBundle, default_config};
 pub use command::{Finished, finish, finish_with_input, quote, under_terminal};
 
 pub use engine::Engine;
-pub use fact::{Fact, missing};
+pub use fact::{Fact, find_program, missing};
 pub use image::busybox_image;
 pub use marker::Marker;
 pub use residue::Residue;

@@ -1,1 +1,109 @@
-fn main() {}
+//! tare's chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+#![expect(
+    clippy::print_stdout,
+    reason = "a chore talks to the person who runs it"
+)]
+
+use std::process::ExitCode;
+
+mod bench;
+mod cargo;
+mod check;
+mod demo;
+mod packages;
+mod view;
+
+/// What ends a chore: there is nothing to do about it but to say it.
+type Error = Box<dyn std::error::Error>;
+
+const USAGE: &str = "\
+usage: cargo xtask demo [--runtime PATH]
+       cargo xtask test [--quick] [--suite NAME]...
+       cargo xtask bench [--rounds N] [--check] [--runtime PATH] [--json FILE]
+
+demo    build tare, run a container of a program of this workspace, show what it sees and what
+        the host sees, and that nothing is left
+test    install what the tests need (as root, from the distribution's packages), then run all
+        checks and tests; --quick leaves out release builds and other architectures, --suite
+        runs one of: fmt clippy unit integration doc size cross
+bench   measure tare against runc, crun and the kernel's floor (as root); --check fails where a
+        promise is not kept
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let chore = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    let result = match chore.as_deref() {
+        Some("demo") => demo::demo(&rest),
+        Some("test") => check::test(&rest),
+        Some("bench") => bench::bench(&rest),
+        _ => {
+            print!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The value after a flag, and the arguments without the two.
+fn take_value(arguments: &mut Vec<String>, flag: &str) -> Result<Option<String>, Error> {
+    let Some(position) = arguments.iter().position(|argument| argument == flag) else {
+        return Ok(None);
+    };
+    arguments.remove(position);
+    if position >= arguments.len() {
+        return Err(format!("{flag} wants a value").into());
+    }
+    Ok(Some(arguments.remove(position)))
+}
+
+/// Whether the flag was there; the arguments are without it then.
+fn take_flag(arguments: &mut Vec<String>, flag: &str) -> bool {
+    let position = arguments.iter().position(|argument| argument == flag);
+    position
+        .map(|position| arguments.remove(position))
+        .is_some()
+}
+
+/// An error that names what is left of the arguments.
+fn nothing_more(arguments: &[String]) -> Result<(), Error> {
+    match arguments.first() {
+        None => Ok(()),
+        Some(argument) => Err(format!("unknown argument {argument}\n\n{USAGE}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_flag_is_taken_with_its_value() {
+        let mut arguments = words("--quick --suite unit x");
+        assert_eq!(
+            take_value(&mut arguments, "--suite").unwrap(),
+            Some("unit".into())
+        );
+        assert!(take_flag(&mut arguments, "--quick"));
+        assert!(!take_flag(&mut arguments, "--quick"));
+        assert!(nothing_more(&arguments).is_err());
+        assert_eq!(arguments, ["x"]);
+    }
+
+    #[test]
+    fn a_flag_without_its_value_is_an_error() {
+        assert!(take_value(&mut words("--suite"), "--suite").is_err());
+    }
+}

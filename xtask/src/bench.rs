@@ -1,0 +1,80 @@
+//! `cargo xtask bench`: builds what is measured and what measures, and starts it in a view of
+//! the host that every peer can run in.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+use testkit::Fact;
+
+use crate::cargo::{build_static, target_directory};
+use crate::{Error, nothing_more, take_flag, take_value};
+
+/// Debian's crun refuses hosts with both kinds of cgroups: hidden behind an empty tmpfs, in a
+/// mount namespace of our own, the second kind is not there.
+const WITHOUT_UNIFIED: &str = "mount -t tmpfs tmpfs /sys/fs/cgroup/unified && exec \"$@\"";
+
+/// Measures; true if it ran, and with `--check` if the promises are kept.
+pub(crate) fn bench(arguments: &[String]) -> Result<bool, Error> {
+    let mut arguments = arguments.to_vec();
+    let runtime = take_value(&mut arguments, "--runtime")?;
+    let rounds = take_value(&mut arguments, "--rounds")?;
+    let json = take_value(&mut arguments, "--json")?;
+    let check = take_flag(&mut arguments, "--check");
+    nothing_more(&arguments)?;
+    if !Fact::Root.holds() {
+        return Err("bench needs root: its peers' containers have no user namespace".into());
+    }
+    let binaries = build_static(&["runtime-cli", "benches"])?;
+    let tare = runtime.map_or_else(|| binaries.join("tare"), Into::into);
+    let json = json.map_or_else(|| target_directory().join("bench.json"), Into::into);
+
+    let mut benches = in_view();
+    benches.arg(binaries.join("benches"));
+    benches.arg("--runtime").arg(pair("tare", &tare));
+    for peer in ["runc", "crun"] {
+        match Fact::Program(peer).holds() {
+            true => {
+                benches
+                    .arg("--runtime")
+                    .arg(format!("{peer}={}", program(peer)?));
+            }
+            false => println!("SKIPPED {peer}: it is not installed"),
+        }
+    }
+    for program in ["floor", "nothing", "peak"] {
+        benches
+            .arg(format!("--{program}"))
+            .arg(binaries.join(program));
+    }
+    benches.arg("--json").arg(json);
+    if let Some(rounds) = rounds {
+        benches.args(["--rounds", &rounds]);
+    }
+    if check {
+        benches.arg("--check");
+    }
+    Ok(benches.status()?.success())
+}
+
+/// The start of a command whose program and arguments are still to come.
+fn in_view() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]);
+    if Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists() {
+        println!("(the cgroup2 mount beside the v1 hierarchies is hidden meanwhile)");
+        command.args(["sh", "-c", WITHOUT_UNIFIED, "sh"]);
+    }
+    command
+}
+
+fn pair(name: &str, path: &Path) -> OsString {
+    let mut pair = OsString::from(format!("{name}="));
+    pair.push(path);
+    pair
+}
+
+fn program(name: &str) -> Result<String, Error> {
+    let path = testkit::find_program(name).ok_or_else(|| format!("{name} is not installed"))?;
+    Ok(path.display().to_string())
+}

@@ -1,0 +1,285 @@
+//! `cargo xtask test`: all checks and tests, in the order in which they fail fastest.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use testkit::{Fact, Residue, find_program};
+
+use crate::cargo::{AARCH64_TARGET, STATIC_TARGET, cargo, has_target, target_directory};
+use crate::packages::install_missing;
+use crate::{Error, nothing_more, take_flag, take_value};
+
+/// The largest static binary that tare allows itself.
+const SIZE_LIMIT_BYTES: u64 = 3 << 20;
+
+/// One part of the checks.
+struct Suite {
+    name: &'static str,
+    /// Whether `--quick` leaves it out.
+    is_slow: bool,
+    run: fn() -> Outcome,
+}
+
+/// How a suite ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Skipped(String),
+    Failed,
+}
+
+const SUITES: [Suite; 7] = [
+    Suite {
+        name: "fmt",
+        is_slow: false,
+        run: formatting,
+    },
+    Suite {
+        name: "clippy",
+        is_slow: false,
+        run: clippy,
+    },
+    Suite {
+        name: "unit",
+        is_slow: false,
+        run: unit_tests,
+    },
+    Suite {
+        name: "integration",
+        is_slow: false,
+        run: integration_tests,
+    },
+    Suite {
+        name: "doc",
+        is_slow: false,
+        run: documentation,
+    },
+    Suite {
+        name: "size",
+        is_slow: true,
+        run: size,
+    },
+    Suite {
+        name: "cross",
+        is_slow: true,
+        run: cross,
+    },
+];
+
+/// Runs the suites asked for; true if none failed.
+pub(crate) fn test(arguments: &[String]) -> Result<bool, Error> {
+    let mut arguments = arguments.to_vec();
+    let is_quick = take_flag(&mut arguments, "--quick");
+    let mut wanted = Vec::new();
+    while let Some(name) = take_value(&mut arguments, "--suite")? {
+        wanted.push(name);
+    }
+    nothing_more(&arguments)?;
+    let known = |name: &&String| !SUITES.iter().any(|suite| suite.name == *name);
+    if let Some(name) = wanted.iter().find(known) {
+        return Err(format!("there is no suite {name}").into());
+    }
+    let is_wanted = |suite: &&Suite| match wanted.is_empty() {
+        true => !(is_quick && suite.is_slow),
+        false => wanted.iter().any(|name| name == suite.name),
+    };
+    install_missing();
+    if !Fact::Root.holds() {
+        println!("(not root: tests that need root are skipped, and say so)");
+    }
+    let results: Vec<_> = SUITES.iter().filter(is_wanted).map(run_suite).collect();
+    Ok(summarize(&results))
+}
+
+fn run_suite(suite: &Suite) -> (&'static str, Outcome, Duration) {
+    println!("\n== {}", suite.name);
+    let started = Instant::now();
+    let outcome = (suite.run)();
+    (suite.name, outcome, started.elapsed())
+}
+
+fn summarize(results: &[(&str, Outcome, Duration)]) -> bool {
+    println!("\n== summary");
+    for (name, outcome, took) in results {
+        let outcome = match outcome {
+            Outcome::Passed => "passed".to_owned(),
+            Outcome::Skipped(why) => format!("SKIPPED: {why}"),
+            Outcome::Failed => "FAILED".to_owned(),
+        };
+        println!("{name:12} {:5.0} s  {outcome}", took.as_secs_f64());
+    }
+    let is_passed = results
+        .iter()
+        .all(|(_, outcome, _)| *outcome != Outcome::Failed);
+    println!(
+        "{}",
+        if is_passed {
+            "everything passed"
+        } else {
+            "something FAILED"
+        }
+    );
+    is_passed
+}
+
+fn formatting() -> Outcome {
+    outcome(cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Outcome {
+    let mut clippy = cargo();
+    clippy.args(["clippy", "--quiet", "--workspace", "--all-targets"]);
+    outcome(clippy.args(["--", "-D", "warnings"]))
+}
+
+/// Unit, property and snapshot tests: they stand beside the code.
+fn unit_tests() -> Outcome {
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--lib", "--bins"]);
+    outcome(in_test_environment(&mut tests))
+}
+
+/// Tests with real containers. Afterwards the host has to be as it was before.
+fn integration_tests() -> Outcome {
+    let residue = Residue::watch_host();
+    let mut tests = cargo();
+    tests.args([
+        "test",
+        "--workspace",
+        "--no-fail-fast",
+        "--test",
+        "*",
+        "--examples",
+    ]);
+    let outcome = outcome(in_test_environment(&mut tests));
+    // The kernel takes network namespaces and keyrings apart in its own time.
+    std::thread::sleep(Duration::from_secs(1));
+    let difference = residue.difference();
+    if difference.is_empty() {
+        return outcome;
+    }
+    println!("the host is not as it was before the tests:\n{difference}");
+    // On a person's machine others are at work too; a CI machine has nothing else to do.
+    if std::env::var_os("CI").is_some() {
+        Outcome::Failed
+    } else {
+        outcome
+    }
+}
+
+fn in_test_environment(command: &mut Command) -> &mut Command {
+    // Snapshots are compared and never written.
+    command
+        .env("INSTA_UPDATE", "no")
+        .env("INSTA_FORCE_PASS", "0")
+}
+
+fn documentation() -> Outcome {
+    let mut documents = cargo();
+    documents.args([
+        "doc",
+        "--quiet",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]);
+    let built = outcome(documents.env("RUSTDOCFLAGS", "-D warnings"));
+    if built != Outcome::Passed {
+        return built;
+    }
+    outcome(in_test_environment(cargo().args([
+        "test",
+        "--workspace",
+        "--doc",
+    ])))
+}
+
+fn size() -> Outcome {
+    if !has_target(STATIC_TARGET) {
+        return Outcome::Skipped(format!("rustup target add {STATIC_TARGET} is needed"));
+    }
+    if build_release(STATIC_TARGET, None) != Outcome::Passed {
+        return Outcome::Failed;
+    }
+    let binary = target_directory().join(STATIC_TARGET).join("release/tare");
+    let Ok(metadata) = binary.metadata() else {
+        return Outcome::Failed;
+    };
+    println!(
+        "{} has {} KiB of at most {}",
+        binary.display(),
+        metadata.len() >> 10,
+        SIZE_LIMIT_BYTES >> 10
+    );
+    if metadata.len() > SIZE_LIMIT_BYTES {
+        return Outcome::Failed;
+    }
+    if is_dynamic(&binary) {
+        println!("it is not static: it has an interpreter");
+        return Outcome::Failed;
+    }
+    outcome(Command::new(binary).arg("--version"))
+}
+
+/// Whether a binary names a dynamic loader.
+fn is_dynamic(binary: &Path) -> bool {
+    let bytes = std::fs::read(binary).unwrap_or_default();
+    let loader = b"/ld-";
+    bytes
+        .windows(loader.len())
+        .take(4096)
+        .any(|window| window == loader)
+}
+
+fn cross() -> Outcome {
+    if !has_target(AARCH64_TARGET) {
+        return Outcome::Skipped(format!("rustup target add {AARCH64_TARGET} is needed"));
+    }
+    // Debian's cross compiler if it is there, else the linker that comes with Rust.
+    let linker = ["aarch64-linux-gnu-gcc", "rust-lld"];
+    let linker = linker
+        .into_iter()
+        .find(|name| find_program(name).is_some())
+        .unwrap_or(linker[1]);
+    if build_release(AARCH64_TARGET, Some(linker)) != Outcome::Passed {
+        return Outcome::Failed;
+    }
+    let Some(qemu) = find_program("qemu-aarch64-static") else {
+        return Outcome::Skipped("built, and not run: qemu-user-static is not installed".into());
+    };
+    let binary = target_directory().join(AARCH64_TARGET).join("release/tare");
+    outcome(Command::new(qemu).arg(binary).arg("--version"))
+}
+
+fn build_release(target: &str, linker: Option<&str>) -> Outcome {
+    let mut build = cargo();
+    build.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "runtime-cli",
+        "--target",
+        target,
+    ]);
+    if let Some(linker) = linker {
+        let variable = format!(
+            "CARGO_TARGET_{}_LINKER",
+            target.replace('-', "_").to_uppercase()
+        );
+        build.env(variable, linker);
+    }
+    outcome(&mut build)
+}
+
+fn outcome(command: &mut Command) -> Outcome {
+    match command.status() {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(_) => Outcome::Failed,
+        Err(error) => {
+            println!("{}: {error}", command.get_program().display());
+            Outcome::Failed
+        }
+    }
+}
