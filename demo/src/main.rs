@@ -5,7 +5,8 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::Path;
+
+use demo::{field, first_of, names, processes, read};
 
 fn main() -> io::Result<()> {
     if std::env::args().nth(1).as_deref() == Some("quick") {
@@ -21,48 +22,27 @@ fn main() -> io::Result<()> {
 
 fn view() -> [(&'static str, String); 14] {
     let status = read("/proc/self/status");
-    let field = |name: &str| {
-        let value = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
-        value.unwrap_or_default().to_owned()
-    };
+    let limit = |names: [&str; 2]| first_of(&names.map(|name| format!("/sys/fs/cgroup/{name}")));
     [
         ("pid", std::process::id().to_string()),
-        (
-            "processes",
-            entries("/proc")
-                .filter(|name| name.parse::<u32>().is_ok())
-                .count()
-                .to_string(),
-        ),
+        ("processes", processes().to_string()),
         ("hostname", read("/proc/sys/kernel/hostname")),
-        (
-            "uid",
-            field("Uid")
-                .split('\t')
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-        ),
+        ("uid", field(&status, "Uid")),
         (
             "mounts",
             read("/proc/self/mounts").lines().count().to_string(),
         ),
-        ("root", entries("/").collect::<Vec<_>>().join(" ")),
-        (
-            "network",
-            entries("/sys/class/net").collect::<Vec<_>>().join(" "),
-        ),
+        ("root", names("/").join(" ")),
+        ("network", names("/sys/class/net").join(" ")),
         (
             "memory",
-            limit(&["memory/memory.limit_in_bytes", "memory.max"]),
+            limit(["memory/memory.limit_in_bytes", "memory.max"]),
         ),
-        ("tasks", limit(&["pids/pids.max", "pids.max"])),
+        ("tasks", limit(["pids/pids.max", "pids.max"])),
         ("files", open_files()),
-        ("capabilities", field("CapEff")),
-        ("seccomp", field("Seccomp")),
-        ("no_new_privileges", field("NoNewPrivs")),
+        ("capabilities", field(&status, "CapEff")),
+        ("seccomp", field(&status, "Seccomp")),
+        ("no_new_privileges", field(&status, "NoNewPrivs")),
         ("tries", tries()),
     ]
 }
@@ -100,31 +80,6 @@ fn short(error: &io::Error) -> String {
         .next()
         .unwrap_or_default()
         .to_lowercase()
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(path)
-        .unwrap_or_default()
-        .trim_end()
-        .to_owned()
-}
-
-fn entries(directory: &str) -> impl Iterator<Item = String> {
-    let entries = fs::read_dir(directory).into_iter().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.to_owned()))
-        .collect();
-    names.sort();
-    names.into_iter()
-}
-
-/// The first of the files that is in the container's cgroup, wherever this host has it.
-fn limit(names: &[&str]) -> String {
-    let path = names
-        .iter()
-        .map(|name| Path::new("/sys/fs/cgroup").join(name));
-    let text = path.filter_map(|path| fs::read_to_string(path).ok()).next();
-    text.map_or_else(|| "none".to_owned(), |text| text.trim_end().to_owned())
 }
 
 fn open_files() -> String {

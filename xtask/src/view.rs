@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use demo::{field, first_of, names, processes, read};
+
 /// What the host knows of the container's init process, and of itself.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
@@ -40,10 +42,7 @@ impl Host {
             pid,
             uid: field(&its, "Uid"),
             hostname: read("/proc/sys/kernel/hostname"),
-            processes: names("/proc")
-                .iter()
-                .filter(|name| name.parse::<u32>().is_ok())
-                .count(),
+            processes: processes(),
             mounts: read("/proc/self/mounts").lines().count(),
             network: names("/sys/class/net").join(" "),
             own_namespaces: own_namespaces(pid),
@@ -197,40 +196,10 @@ fn cgroup_of(cgroups: &str, controller: &str) -> String {
 
 fn limit(cgroups: &str, controller: &str, v1: &str, v2: &str) -> String {
     let path = cgroup_of(cgroups, controller);
-    let candidates = [
+    first_of(&[
         format!("/sys/fs/cgroup/{controller}{path}/{v1}"),
         format!("/sys/fs/cgroup{path}/{v2}"),
-    ];
-    let text = candidates
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok());
-    text.map_or_else(|| "none".to_owned(), |text| text.trim_end().to_owned())
-}
-
-fn field(status: &str, name: &str) -> String {
-    let value = status
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
-    value
-        .and_then(|value| value.split('\t').next())
-        .unwrap_or_default()
-        .to_owned()
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(path)
-        .unwrap_or_default()
-        .trim_end()
-        .to_owned()
-}
-
-fn names(directory: &str) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
+    ])
 }
 
 #[cfg(test)]
