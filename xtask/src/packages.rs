@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -21,6 +21,8 @@ const PACKAGES: [(&str, &str); 18] = [
     ("iproute2", "ip"),
     ("strace", "strace"),
     ("gcc", "gcc"),
+    ("libc6-dev", "/usr/include/stdio.h"),
+    ("libseccomp-dev", "/usr/include/seccomp.h"),
     ("qemu-user-static", "qemu-aarch64-static"),
     ("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
     ("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/crt1.o"),
