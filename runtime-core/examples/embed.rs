@@ -25,7 +25,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             container.start()?;
             let exit = container.init().ok_or("created here")?.wait()?;
             runtime.delete(&id, false)?;
-            if exit.shell_code() == 0 { Ok(()) } else { Err(format!("{id}: {exit}").into()) }
+            if exit.shell_code() == 0 {
+                Ok(())
+            } else {
+                Err(format!("{id}: {exit}").into())
+            }
         });
         stop.store(true, Ordering::Relaxed);
         result

@@ -33,7 +33,6 @@ impl Init<'_> {
             self.bind_console(&peer)?;
         }
         send_master(console, &master)?;
-
         (0..3).try_for_each(|stream| sys::dup_to(peer.raw(), stream).at(Call::Dup))?;
         if peer.raw() < 3 {
             // It is one of the streams itself, and stays open.
@@ -44,9 +43,7 @@ impl Init<'_> {
 
     /// Makes standard input the controlling terminal of this session.
     pub(crate) fn take_terminal(&mut self) -> Result<(), Failure> {
-        sys::ioctl_number(0, sys::TIOCSCTTY, 0)
-            .at(Call::Ioctl)
-            .map(drop)
+        sys::take_terminal(0).at(Call::Ioctl)
     }
 
     /// Opens the multiplexer once it is known to be one: opening another device may act.

@@ -1,34 +1,77 @@
-//! The descriptors that the child has from its parent.
+//! Which descriptors the process has, and what its standard streams are.
 
-use crate::failure::At;
+use crate::directory::for_each_entry;
+use crate::failure::{At, refuse};
 use crate::interpreter::Init;
+use crate::paths;
 use crate::program::{Call, Failure, RawFd};
-use crate::sys;
+use crate::sys::{self, Errno};
 
 impl Init<'_> {
-    /// Closes every descriptor but these sorted ones, one gap between them at a time.
-    pub(crate) fn keep_only(&mut self, kept: &[RawFd]) -> Result<(), Failure> {
-        let mut next = 0;
-        for &descriptor in kept {
-            let descriptor = u32::try_from(descriptor).unwrap_or(next);
-            if descriptor > next {
-                sys::close_gap(next, descriptor - 1).at(Call::CloseRange)?;
-            }
-            next = descriptor.saturating_add(1);
+    /// Closes every descriptor but these, which are sorted.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL after a step that has opened something to keep.
+    pub(crate) fn close_all_but(&mut self, kept: &[RawFd]) -> Result<(), Failure> {
+        if self.rootfs.is_some() || self.label.is_some() || self.connection.is_some() {
+            return refuse(Call::CloseRange, libc::EINVAL);
         }
-        sys::close_gap(next, u32::MAX).at(Call::CloseRange)
+        let mut first = 0;
+        for fd in kept.iter().map(|fd| fd.cast_unsigned()) {
+            if first < fd {
+                sys::close_range(first, fd - 1, 0).at(Call::CloseRange)?;
+            }
+            first = first.max(fd + 1);
+        }
+        sys::close_range(first, u32::MAX, 0).at(Call::CloseRange)
     }
 
-    /// Makes these descriptors the standard streams; they may be standard streams themselves,
-    /// in any order, so they are duplicated away from there first.
-    pub(crate) fn set_streams(&mut self, streams: [RawFd; 3]) -> Result<(), Failure> {
-        let mut copies = [-1; 3];
-        for (copy, stream) in copies.iter_mut().zip(streams) {
-            *copy = sys::dup_above(stream, 3).at(Call::Dup)?;
-        }
-        for (stream, copy) in (0..3).zip(copies) {
-            sys::dup_to(copy, stream).at(Call::Dup)?;
+    /// Makes these descriptors the standard streams.
+    pub(crate) fn take_streams(&mut self, streams: [RawFd; 3]) -> Result<(), Failure> {
+        // A source that is itself a stream would be overwritten before its turn.
+        let [input, output, errors] = streams;
+        let saved = [(input, 0), (output, 1), (errors, 2)].map(|(fd, stream)| {
+            let is_in_the_way = fd < 3 && fd != stream;
+            (
+                fd,
+                stream,
+                is_in_the_way.then(|| sys::dup_above_streams(fd)),
+            )
+        });
+        for (fd, stream, copy) in saved {
+            match copy {
+                Some(copy) => sys::dup_to(copy.at(Call::Dup)?.raw(), stream),
+                None => sys::dup_to(fd, stream),
+            }
+            .at(Call::Dup)?;
         }
         Ok(())
+    }
+
+    /// Lets descriptors from `first` on close at execve(2).
+    pub(crate) fn close_on_exec_from(&self, first: u32) -> Result<(), Failure> {
+        match sys::close_range(first, u32::MAX, sys::CLOSE_RANGE_CLOEXEC) {
+            // Before Linux 5.11 the flag is not known.
+            Err(Errno(libc::EINVAL | libc::ENOSYS)) => self.mark_each_close_on_exec(first),
+            done => done.at(Call::CloseRange),
+        }
+    }
+
+    fn mark_each_close_on_exec(&self, first: u32) -> Result<(), Failure> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let list = paths::open_in_proc(self.proc, c"self/fd", flags).at(Call::Open)?;
+        for_each_entry(list.raw(), &mut |name| {
+            let number = name
+                .to_str()
+                .ok()
+                .and_then(|digits| digits.parse::<i32>().ok());
+            match number {
+                Some(fd) if fd.cast_unsigned() >= first => {
+                    sys::fcntl_setfd(fd, libc::FD_CLOEXEC).at(Call::CloseRange)
+                }
+                _ => Ok(()),
+            }
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! The last stretch: working directory, descriptors, the program and its start.
+//! The last stretch: working directory, the program and its start.
 
 use core::ffi::CStr;
 
@@ -41,36 +41,6 @@ impl<'p> Init<'p> {
         } else {
             refuse(Call::OutsideRoot, libc::ENOENT)
         }
-    }
-
-    /// Closes descriptors from `first` on at execve(2).
-    pub(crate) fn close_on_exec_from(&mut self, first: u32) -> Result<(), Failure> {
-        self.close_from(first)
-    }
-
-    pub(crate) fn close_from(&self, first: u32) -> Result<(), Failure> {
-        match sys::close_range(first, sys::CLOSE_RANGE_CLOEXEC) {
-            // Before Linux 5.11 the flag is not known.
-            Err(Errno(libc::EINVAL | libc::ENOSYS)) => self.mark_each_close_on_exec(first),
-            done => done.at(Call::CloseRange),
-        }
-    }
-
-    fn mark_each_close_on_exec(&self, first: u32) -> Result<(), Failure> {
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-        let list = paths::open_in_proc(self.proc, c"self/fd", flags).at(Call::Open)?;
-        crate::directory::for_each_entry(list.raw(), &mut |name| {
-            let number = name
-                .to_str()
-                .ok()
-                .and_then(|digits| digits.parse::<i32>().ok());
-            match number {
-                Some(fd) if fd.cast_unsigned() >= first => {
-                    sys::fcntl_setfd(fd, libc::FD_CLOEXEC).at(Call::CloseRange)
-                }
-                _ => Ok(()),
-            }
-        })
     }
 
     /// Keeps the first candidate that is a file this process may execute.

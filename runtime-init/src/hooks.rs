@@ -62,7 +62,7 @@ impl Init<'_> {
         sys::umask(self.umask);
         sys::rewind(hook.state).at(Call::Read)?;
         take_streams(hook)?;
-        self.close_from(3)?;
+        self.close_on_exec_from(3)?;
         sys::unblock_signals().at(Call::Sigaction)?;
         sys::set_disposition(libc::SIGPIPE, libc::SIG_DFL).at(Call::Sigaction)
     }

@@ -17,7 +17,7 @@ pub(crate) struct Init<'p> {
     /// Keeps `listener` open when it is a connection of ours.
     pub(crate) connection: Option<Fd>,
     /// The rootfs: every path of the container is resolved below it.
-    rootfs: Option<Fd>,
+    pub(crate) rootfs: Option<Fd>,
     /// Whether no mount of this namespace is in a peer group any more.
     pub(crate) nothing_shared: bool,
     /// Mounts that hide paths.
@@ -84,8 +84,8 @@ impl<'p> Init<'p> {
     fn perform(&mut self, step: &Step<'p>, later: &[Step<'p>]) -> Result<(), Failure> {
         match *step {
             Step::Undumpable => self.become_undumpable(),
-            Step::KeepOnly(descriptors) => self.keep_only(descriptors),
-            Step::Stdio(streams) => self.set_streams(streams),
+            Step::KeepOnly(kept) => self.close_all_but(kept),
+            Step::Stdio(streams) => self.take_streams(streams),
             Step::EnterCgroups(tasks) => self.enter_cgroups(tasks),
             Step::Join { namespace, kind } => self.join(namespace, kind),
             Step::Unshare(flags) => self.unshare(flags),

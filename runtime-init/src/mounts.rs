@@ -481,7 +481,7 @@ mod tests {
     #[test]
     fn only_strings_that_fsconfig_takes_go_there() {
         let long = [b'x'; 257];
-        let short = CStr::from_bytes_with_nul(b"ok\0").unwrap();
+        let short = c"ok";
         let mut ends = long;
         ends[256] = 0;
         let long = CStr::from_bytes_with_nul(&ends).unwrap();

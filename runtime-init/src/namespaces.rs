@@ -146,21 +146,6 @@ fn key_permissions(description: &[u8]) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::key_permissions;
-
-    #[test]
-    fn permissions_are_the_fourth_field_of_a_keys_description() {
-        assert_eq!(
-            key_permissions(b"keyring;0;0;3f010000;_ses"),
-            Some(0x3f01_0000)
-        );
-        assert_eq!(key_permissions(b"keyring;0;0"), None);
-        assert_eq!(key_permissions(b"keyring;0;0;;_ses"), None);
-    }
-}
-
 /// A process with the same parent as this one; its pid, and nothing in itself.
 ///
 /// A process that enters a running container has the container's seccomp filter by now, which
@@ -174,5 +159,20 @@ fn fork_sibling(flags: u64) -> Result<Option<i32>, Errno> {
             sys::fork_by_clone(sys::CLONE_PARENT)
         }
         Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key_permissions;
+
+    #[test]
+    fn permissions_are_the_fourth_field_of_a_keys_description() {
+        assert_eq!(
+            key_permissions(b"keyring;0;0;3f010000;_ses"),
+            Some(0x3f01_0000)
+        );
+        assert_eq!(key_permissions(b"keyring;0;0"), None);
+        assert_eq!(key_permissions(b"keyring;0;0;;_ses"), None);
     }
 }

@@ -264,27 +264,19 @@ pub(crate) fn fcntl_setfd(fd: RawFd, flags: i32) -> Result<()> {
     unsafe { syscall(libc::SYS_fcntl, args) }.map(drop)
 }
 
-/// close_range(2) from `first` to the last descriptor.
-pub(crate) fn close_range(first: u32, flags: u32) -> Result<()> {
-    let args = [first as usize, u32::MAX as usize, flags as usize, 0, 0, 0];
-    // SAFETY: numbers. Only CLOSE_RANGE_CLOEXEC is ever asked for, so no owner of a descriptor
-    // loses it here.
-    unsafe { syscall(libc::SYS_close_range, args) }.map(drop)
-}
-
-/// close_range(2): closes what nobody here owns, the descriptors of the parent's other work.
-pub(crate) fn close_gap(first: u32, last: u32) -> Result<()> {
-    let args = [first as usize, last as usize, 0, 0, 0, 0];
-    // SAFETY: numbers. It runs before the child has opened anything, so no `Fd` of this process
-    // loses its descriptor.
-    unsafe { syscall(libc::SYS_close_range, args) }.map(drop)
-}
-
-/// fcntl(2), F_DUPFD_CLOEXEC: a duplicate that is at least `least` and closes itself at execve.
-pub(crate) fn dup_above(fd: RawFd, least: RawFd) -> Result<RawFd> {
-    let args = [arg(fd), libc::F_DUPFD_CLOEXEC as usize, arg(least), 0, 0, 0];
+/// A close-on-exec copy of a descriptor that is none of the standard streams.
+pub(crate) fn dup_above_streams(fd: RawFd) -> Result<Fd> {
+    let args = [arg(fd), arg(libc::F_DUPFD_CLOEXEC), 3, 0, 0, 0];
     // SAFETY: numbers.
-    unsafe { syscall(libc::SYS_fcntl, args) }.map(int)
+    unsafe { syscall(libc::SYS_fcntl, args) }.map(Fd::from_return)
+}
+
+/// close_range(2) of descriptors `first` to `last`, with CLOSE_RANGE_* flags. Without a flag no
+/// [`Fd`] may own one of them.
+pub(crate) fn close_range(first: u32, last: u32, flags: u32) -> Result<()> {
+    let args = [first as usize, last as usize, flags as usize, 0, 0, 0];
+    // SAFETY: numbers.
+    unsafe { syscall(libc::SYS_close_range, args) }.map(drop)
 }
 
 /// chdir(2).
@@ -320,17 +312,25 @@ pub(crate) fn umask(mask: u32) -> u32 {
     before.map_or(0o022, |before| int(before).cast_unsigned())
 }
 
-/// ioctl(2) with a number as its argument: the return value.
-pub(crate) fn ioctl_number(fd: RawFd, request: u32, value: i32) -> Result<i32> {
-    debug_assert!(matches!(request, super::TIOCGPTPEER | super::TIOCSCTTY));
-    let args = [arg(fd), request as usize, arg(value), 0, 0, 0];
-    // SAFETY: numbers: both requests take their argument by value.
-    unsafe { syscall(libc::SYS_ioctl, args) }.map(int)
+/// TIOCSCTTY, stealing it from nobody.
+pub(crate) fn take_terminal(terminal: RawFd) -> Result<()> {
+    let args = [arg(terminal), super::TIOCSCTTY as usize, 0, 0, 0, 0];
+    // SAFETY: numbers: the request takes its argument by value.
+    unsafe { syscall(libc::SYS_ioctl, args) }.map(drop)
 }
 
 /// TIOCGPTPEER, with O_* flags: the other end of a pseudoterminal, whatever any path says.
 pub(crate) fn terminal_peer(master: RawFd, flags: i32) -> Result<Fd> {
-    ioctl_number(master, super::TIOCGPTPEER, flags).map(Fd)
+    let args = [
+        arg(master),
+        super::TIOCGPTPEER as usize,
+        arg(flags),
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: numbers: the request takes its argument by value.
+    unsafe { syscall(libc::SYS_ioctl, args) }.map(Fd::from_return)
 }
 
 /// TIOCSPTLCK: lets the other end be opened.

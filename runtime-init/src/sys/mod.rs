@@ -91,24 +91,21 @@ const fn int(value: usize) -> i32 {
 unsafe fn syscall(number: c_long, args: [usize; 6]) -> Result<usize> {
     // SAFETY: the caller's promise is passed on.
     let value = unsafe { trap(number, args) };
-    // The top 4095 values are negated error numbers on every architecture.
-    if (-4095..0).contains(&value) {
-        Err(Errno(-int(value as usize)))
-    } else {
-        Ok(value as usize)
-    }
+    // No call made here returns an address, so whatever is negative is an error number.
+    usize::try_from(value)
+        .map_err(|_| Errno(i32::try_from(value.unsigned_abs()).unwrap_or(libc::EINVAL)))
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
-unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
-    let value: isize;
+unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> c_long {
+    let value: c_long;
     // SAFETY: the kernel's calling convention: rcx and r11 are overwritten, the stack is not
     // touched, and memory only as the call documents, for which the caller answers.
     unsafe {
         core::arch::asm!(
             "syscall",
-            inlateout("rax") number as isize => value,
+            inlateout("rax") number => value,
             in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
             lateout("rcx") _, lateout("r11") _,
             options(nostack),
@@ -119,14 +116,14 @@ unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
 
 #[cfg(target_arch = "aarch64")]
 #[inline]
-unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
-    let value: isize;
+unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> c_long {
+    let value: c_long;
     // SAFETY: the kernel's calling convention: only x0 is overwritten, the stack is not
     // touched, and memory only as the call documents, for which the caller answers.
     unsafe {
         core::arch::asm!(
             "svc 0",
-            in("x8") number as isize,
+            in("x8") number,
             inlateout("x0") a => value,
             in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
             options(nostack),
