@@ -144,9 +144,10 @@ impl Member {
                 let usage = self.number("memory.usage_in_bytes").unwrap_or_default();
                 Hint::cause(format!("memory limit too low: usage is {usage} bytes"))
             }
-            (Errno::EINVAL | Errno::EACCES | Errno::ENOSPC, "cpuset.cpus" | "cpuset.mems") => {
-                self.cpuset_hint(&entry.file)
-            }
+            (
+                Errno::EINVAL | Errno::EACCES | Errno::ENOSPC | Errno::ERANGE,
+                "cpuset.cpus" | "cpuset.mems",
+            ) => self.cpuset_hint(&entry.file),
             (Errno::EINVAL, "cpu.cfs_quota_us" | "cpu.cfs_period_us" | "cpu.max") => {
                 Hint::cause("more than a parent cgroup has, or out of the kernel's range")
             }

@@ -109,3 +109,121 @@ pub(super) fn rdma(limits: &[RdmaLimit]) -> Vec<Entry> {
     };
     limits.iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::cgroup::{DeviceNumber, DeviceWeight, Throttle, ThrottleKind};
+
+    fn lines(entries: &[Entry]) -> Vec<String> {
+        let line = |entry: &Entry| format!("{}={}", entry.file, entry.value);
+        entries.iter().map(line).collect()
+    }
+
+    #[test]
+    fn swap_is_told_without_the_memory_in_it_and_before_it() {
+        let memory = |limit, sum| Memory {
+            limit_bytes: limit,
+            memory_and_swap_bytes: sum,
+            ..Memory::default()
+        };
+        let at = |bytes| Some(Limit::At(bytes));
+        for (limit, sum, said) in [
+            (
+                at(100),
+                at(150),
+                &["memory.swap.max=50", "memory.max=100"][..],
+            ),
+            (at(100), at(100), &["memory.swap.max=0", "memory.max=100"]),
+            (
+                at(100),
+                Some(Limit::Unlimited),
+                &["memory.swap.max=max", "memory.max=100"],
+            ),
+            (at(100), None, &["memory.max=100"]),
+            (
+                Some(Limit::Unlimited),
+                None,
+                &["memory.swap.max=max", "memory.max=max"],
+            ),
+            (None, None, &[]),
+        ] {
+            assert_eq!(lines(&super::memory(&memory(limit, sum))), said);
+        }
+    }
+
+    #[test]
+    fn a_period_alone_keeps_the_quota_and_a_quota_alone_the_period() {
+        let cpu = |quota_us, period_us| Cpu {
+            quota_us,
+            period_us,
+            ..Cpu::default()
+        };
+        let at = Some(Limit::At(5000));
+        for (quota, period, said) in [
+            (at, Some(10_000), "5000 10000"),
+            (at, None, "5000"),
+            (Some(Limit::Unlimited), None, "max"),
+            (None, Some(10_000), "7000 10000"),
+        ] {
+            let entry = cpu_max(&cpu(quota, period), || Some("7000".into()));
+            assert_eq!(entry, Some(Entry::new("cpu.max", said)));
+        }
+        assert_eq!(cpu_max(&cpu(None, None), || None), None);
+    }
+
+    #[test]
+    fn block_io_weights_are_scaled_unless_bfq_takes_them() {
+        let device = DeviceNumber { major: 8, minor: 0 };
+        let block_io = BlockIo {
+            weight: Some(100),
+            leaf_weight: None,
+            device_weights: vec![DeviceWeight {
+                device,
+                weight: Some(1000),
+                leaf_weight: None,
+            }],
+            throttles: vec![
+                Throttle {
+                    device,
+                    kind: ThrottleKind::ReadBytes,
+                    rate_per_second: 5,
+                },
+                Throttle {
+                    device,
+                    kind: ThrottleKind::WriteOperations,
+                    rate_per_second: 0,
+                },
+            ],
+        };
+        let throttles = ["io.max=8:0 rbps=5", "io.max=8:0 wiops=max"];
+        let scaled = ["io.weight=910", "io.weight=8:0 10000"];
+        let bfq = ["io.bfq.weight=100", "io.bfq.weight=8:0 1000"];
+        assert_eq!(
+            lines(&super::block_io(&block_io, false)),
+            [scaled, throttles].concat()
+        );
+        assert_eq!(
+            lines(&super::block_io(&block_io, true)),
+            [bfq, throttles].concat()
+        );
+    }
+
+    #[test]
+    fn rdma_and_huge_pages_have_a_line_or_a_file_each() {
+        let rdma = RdmaLimit {
+            device: "mlx".into(),
+            hca_handles: Some(1),
+            hca_objects: None,
+        };
+        assert_eq!(lines(&super::rdma(&[rdma])), ["rdma.max=mlx hca_handle=1"]);
+        let pages = HugepageLimit {
+            page_size: "2MB".into(),
+            limit_bytes: 7,
+        };
+        assert_eq!(
+            lines(&hugepages(&[pages])),
+            ["hugetlb.2MB.rsvd.max=7", "hugetlb.2MB.max=7"]
+        );
+    }
+}

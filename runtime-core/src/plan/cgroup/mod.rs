@@ -80,5 +80,15 @@ pub(crate) fn plan_resources(
     planner::Planner::new(host, at, violations).resources(resources)
 }
 
+/// The plan of a `linux` object that breaks no rule.
+#[cfg(test)]
+pub(crate) fn plan_from_json(linux: &str, host: &Host) -> CgroupPlan {
+    let linux = serde_json::from_str(linux).unwrap();
+    let mut violations = Violations::default();
+    let plan = plan(&linux, &"box".parse().unwrap(), host, &mut violations);
+    assert_eq!(violations, Violations::default());
+    plan
+}
+
 #[cfg(test)]
 mod tests;

@@ -117,11 +117,11 @@ fn other(resources: &Resources, words: &mut Vec<String>) {
         }
     }
     for throttle in &block_io.throttles {
-        let (rate, kind) = (throttle.rate_per_second, throttle.kind.words());
-        words.push(format!(
-            "at most {rate} {kind} on device {}",
-            throttle.device
-        ));
+        let (device, kind) = (throttle.device, throttle.kind.words());
+        words.push(match throttle.rate_per_second {
+            0 => format!("no limit of {kind} on device {device}"),
+            rate => format!("at most {rate} {kind} on device {device}"),
+        });
     }
     for page in &resources.hugepages {
         let (limit, size) = (bytes(page.limit_bytes), &page.page_size);
