@@ -1,7 +1,6 @@
 //! Killing everything in the container's cgroups.
 
-use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,9 @@ const FIRST_WAIT: Duration = Duration::from_micros(200);
 /// The longest of these waits.
 const LONGEST_WAIT: Duration = Duration::from_millis(10);
 
+/// How many processes are held by a descriptor at a time.
+const PIDFDS_AT_ONCE: usize = 128;
+
 impl Cgroup {
     /// Kills every process in the directories and below; afterwards none is there.
     ///
@@ -31,10 +33,18 @@ impl Cgroup {
     /// below a frozen parent.
     pub fn kill_all(&self, deadline: Instant) -> Result<(), CgroupError> {
         let mut wait = FIRST_WAIT;
+        let mut one_step = true;
         loop {
-            let left = self.kill_once();
+            let left = self.processes_anywhere();
             if left.is_empty() {
                 return Ok(());
+            }
+            if !left.contains(&own_pid()) && self.kill_unified() && one_step {
+                // Most likely that was all of them. A frozen v1 process dies when it thaws.
+                self.begin_thaw();
+                one_step = false;
+            } else {
+                self.kill_frozen();
             }
             if Instant::now() >= deadline {
                 return Err(CgroupError::Survivors {
@@ -46,26 +56,14 @@ impl Cgroup {
         }
     }
 
-    /// Kills what is there now; tells what was there.
-    fn kill_once(&self) -> BTreeSet<i32> {
-        let mut seen = self.processes_anywhere();
-        if seen.is_empty() {
-            return seen;
+    /// Kills what is there now while it can't fork, as far as there is a freezer.
+    fn kill_frozen(&self) {
+        self.begin_freeze();
+        let pids: Vec<i32> = self.processes_anywhere().into_iter().collect();
+        for pids in pids.chunks(PIDFDS_AT_ONCE) {
+            self.kill_processes(pids);
         }
-        if !seen.contains(&own_pid()) && self.kill_unified() {
-            // Who is not in the cgroup2 directory, or got away into another v1 one.
-            seen = self.processes_anywhere();
-        }
-        let frozen = !seen.is_empty() && self.begin_freeze();
-        if frozen {
-            seen.extend(self.processes_anywhere());
-        }
-        for pid in seen.iter().filter(|pid| **pid != own_pid()) {
-            self.kill_process(*pid);
-        }
-        // Always: a frozen v1 process dies only when it thaws.
         self.begin_thaw();
-        seen
     }
 
     /// Whether the kernel has killed everything in the cgroup2 directory.
@@ -74,17 +72,19 @@ impl Cgroup {
             .is_some_and(|member| member.directory.try_write("cgroup.kill", "1").is_ok())
     }
 
-    /// Kills the process if it is still the one in the cgroup.
-    fn kill_process(&self, pid: i32) {
-        let Ok(process) = pidfd::open(pid) else {
-            return;
-        };
-        // Looked up again with the descriptor in hand: should the id have been given to
+    /// Kills those of the processes that are still the ones in the cgroup.
+    fn kill_processes(&self, pids: &[i32]) {
+        let others = pids.iter().filter(|pid| **pid != own_pid());
+        let opened: Vec<(i32, OwnedFd)> = others
+            .filter_map(|pid| Some((*pid, pidfd::open(*pid).ok()?)))
+            .collect();
+        // Looked up again with the descriptors in hand: should an id have been given to
         // another process, that one is not listed here.
-        if self.processes_anywhere().contains(&pid)
-            && pidfd::send_signal(process.as_fd(), SIGKILL).is_err()
-        {
-            // Gone meanwhile, or not ours to kill: then it is among the survivors.
+        let listed = self.processes_anywhere();
+        for (pid, process) in opened {
+            if listed.contains(&pid) && pidfd::send_signal(process.as_fd(), SIGKILL).is_err() {
+                // Gone meanwhile, or not ours to kill: then it is among the survivors.
+            }
         }
     }
 
