@@ -652,10 +652,10 @@ fn a_recorded_path_that_became_a_link_is_refused_and_its_target_untouched() {
 
 #[test]
 fn a_directory_that_is_swapped_for_another_is_not_followed() {
-    let Some(trial) = Trial::new("swap", &["freezer"]) else {
+    let Some(trial) = Trial::new("swap", &[]) else {
         return;
     };
-    if matches!(trial.layout, CgroupLayout::V2(_)) {
+    if home(&trial.layout, "freezer").is_none() {
         return;
     }
     // Only v1 can rename: the container's directory goes away under its name.
