@@ -59,6 +59,9 @@ pub struct CreateOptions<'a> {
     pub stdio: Option<[BorrowedFd<'a>; 3]>,
 }
 
+/// One container of a list: its id, and its state or why that can't be told.
+pub type Listed = (ContainerId, Result<State, Error>);
+
 /// How the user's program gets its word to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
@@ -180,7 +183,7 @@ impl Runtime {
     /// # Errors
     ///
     /// When the root can't be read.
-    pub fn list(&self) -> Result<Vec<(ContainerId, Result<State, Error>)>, Error> {
+    pub fn list(&self) -> Result<Vec<Listed>, Error> {
         let ids = self.root.ids()?;
         Ok(ids
             .into_iter()

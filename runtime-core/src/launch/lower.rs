@@ -59,11 +59,14 @@ impl<'a> Steps<'a> {
     }
 }
 
+/// A filesystem parameter: a name and a value, or a flag.
+type Parameter<'a> = (&'a CStr, Option<&'a CStr>);
+
 /// Arrays that the steps borrow and that the plan does not have in the kernel's form.
 #[derive(Debug)]
 pub(crate) struct Arrays<'a> {
     /// Filesystem parameters by index in `plan.contents`.
-    parameters: Vec<(usize, Vec<(&'a CStr, Option<&'a CStr>)>)>,
+    parameters: Vec<(usize, Vec<Parameter<'a>>)>,
     create_hooks: Vec<HookArrays<'a>>,
     start_hooks: Vec<HookArrays<'a>>,
     process: ProcessArrays<'a>,
@@ -136,7 +139,7 @@ impl<'a> Arrays<'a> {
         }
     }
 
-    fn parameters(&self, index: usize) -> &[(&'a CStr, Option<&'a CStr>)] {
+    fn parameters(&self, index: usize) -> &[Parameter<'a>] {
         let found = self.parameters.iter().find(|(of, _)| *of == index);
         found
             .map(|(_, parameters)| parameters.as_slice())

@@ -62,8 +62,9 @@ pub(crate) fn clone_init(
     // this program, which the child has copied in whatever state it was, is ever used.
     match unsafe { runtime_init::clone3(&arguments) } {
         Ok(runtime_init::Cloned::Child) => runtime_init::run(program),
-        // SAFETY: with CLONE_PIDFD the kernel has stored a new descriptor that nobody else owns.
         Ok(runtime_init::Cloned::Parent { pid }) => {
+            // SAFETY: with CLONE_PIDFD the kernel has stored a new descriptor that nobody else
+            // owns.
             Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
         }
         Err(errno) => Err(Errno::from_raw(errno)),
