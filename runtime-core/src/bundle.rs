@@ -72,9 +72,10 @@ pub enum ParseError {
         message: String,
     },
     /// JSON, but a value of another type than the specification says.
-    #[error("{pointer}: {message} (line {line}, column {column})")]
+    #[error("{pointer}{separator}{message} (line {line}, column {column})",
+        separator = if pointer.is_empty() { "" } else { ": " })]
     Type {
-        /// JSON pointer of the value.
+        /// JSON pointer of the value; empty for the whole document.
         pointer: String,
         /// What was found and what was expected.
         message: String,
@@ -239,4 +240,95 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
         }
     }
     pointer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Process;
+
+    fn fault(document: &str) -> String {
+        parse::<Spec<'_>>(document.as_bytes())
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_fault_has_a_place() {
+        insta::assert_snapshot!(fault("{\n \"root\": {,}\n}"));
+        insta::assert_snapshot!(fault(""));
+        insta::assert_snapshot!(fault("{} x"));
+        insta::assert_snapshot!(fault("[]"));
+        insta::assert_snapshot!(fault("{\"mounts\": [{\"options\": [\"ro\", 5]}]}"));
+        insta::assert_snapshot!(fault("{\"linux\": {\"sysctl\": {\"a/b\": 1}}}"));
+        insta::assert_snapshot!(fault("{\"process\": {\"user\": {\"uid\": 4294967296}}}"));
+        insta::assert_snapshot!(fault("{\"process\": {\"user\": {\"uid\": -1}}}"));
+        insta::assert_snapshot!(fault("{\"hostname\": \"a\", \"hostname\": \"b\"}"));
+        insta::assert_snapshot!(fault("{\"hostname\": \"\\ud800\"}"));
+    }
+
+    #[test]
+    fn deep_nesting_is_a_fault_or_ignored_and_never_a_crash() {
+        let deep = "[".repeat(5 << 20);
+        fault(&format!("{{\"mounts\": {deep}"));
+        fault(&format!("{{\"unknown\": {deep}"));
+        let closed = format!("{{\"unknown\": {deep}{}}}", "]".repeat(5 << 20));
+        assert!(parse::<Spec<'_>>(closed.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn unknown_properties_and_null_are_as_if_absent() {
+        let spec: Spec<'_> = parse(br#"{"vm": {"x": [1]}, "root": null, "mounts": null}"#).unwrap();
+        assert_eq!(spec, Spec::default());
+    }
+
+    #[test]
+    fn a_document_of_exec_is_parsed_alike() {
+        let process: Process<'_> = parse(br#"{"args": ["a\u0062"], "terminal": true}"#).unwrap();
+        assert_eq!(&*process.args.unwrap()[0], "ab");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let text = |path: &Path| {
+            let error = Bundle::open(path).unwrap_err();
+            error
+                .to_string()
+                .replace(&directory.path().display().to_string(), "DIR")
+        };
+        insta::assert_snapshot!(text(Path::new("relative")));
+        insta::assert_snapshot!(text(&path.join("none")));
+        insta::assert_snapshot!(text(path));
+        std::fs::create_dir(path.join("config.json")).unwrap();
+        insta::assert_snapshot!(text(path));
+    }
+
+    #[test]
+    fn a_document_beyond_the_limit_is_refused_unread() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = File::create(directory.path().join("config.json")).unwrap();
+        file.set_len(DOCUMENT_MAX_BYTES + 1).unwrap();
+        let error = Bundle::open(directory.path()).unwrap_err();
+        assert!(matches!(error, BundleError::TooLarge(_)), "{error}");
+        assert!(
+            error.to_string().ends_with("has more than 16 MiB"),
+            "{error}"
+        );
+        file.set_len(0).unwrap();
+        let bundle = Bundle::open(directory.path()).unwrap();
+        insta::assert_snapshot!(bundle.spec().unwrap_err());
+    }
+
+    #[test]
+    fn a_fifo_does_not_hold_the_runtime_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(matches!(
+            Bundle::open(directory.path()),
+            Err(BundleError::NotAFile(_))
+        ));
+    }
 }

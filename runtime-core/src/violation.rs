@@ -13,7 +13,10 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.pointer, self.rule)
+        match self.pointer.as_str() {
+            "" => f.write_str(&self.rule),
+            pointer => write!(f, "{pointer}: {}", self.rule),
+        }
     }
 }
 

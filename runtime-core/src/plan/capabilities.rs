@@ -7,7 +7,7 @@ use runtime_init::CapabilityMasks;
 
 use super::CapabilityPlan;
 use super::place::Place;
-use super::text::unknown;
+use super::text::{nearest, quoted};
 use crate::host::Host;
 use crate::spec::{self, Text};
 use crate::violation::Violations;
@@ -125,12 +125,14 @@ fn mask(names: &[Text<'_>], place: Place<'_>, violations: &mut Violations) -> u6
 
 fn unknown_capability(name: &str) -> String {
     let known: Vec<String> = capability_names().collect();
-    match super::text::nearest(name, known.iter().map(String::as_str)) {
-        Some(_) => unknown("capability", name, known.iter().map(String::as_str)),
-        None => format!(
-            "unknown capability {}; see capabilities(7)",
-            super::text::quoted(name)
-        ),
+    let found = quoted(name);
+    let short = known
+        .iter()
+        .find(|known| known.strip_prefix("CAP_") == Some(name));
+    let near = || nearest(name, known.iter().map(String::as_str));
+    match short.map(String::as_str).or_else(near) {
+        Some(near) => format!("unknown capability {found}; did you mean {near:?}?"),
+        None => format!("unknown capability {found}; see capabilities(7)"),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
+use runtime_init::Attributes;
+
 use super::mount_options::RDONLY;
 use super::mounts::{Entry, Mounts, read_only};
 use super::namespaces::CGROUP;
@@ -97,7 +99,7 @@ impl View<'_> {
             let plan = self.mount(source, base_name(&hierarchy.mount_point), violations);
             mounts.contents.push(self.content(plan));
         }
-        if self.entry.options.attributes.set & RDONLY != 0 {
+        if self.entry.options.new_filesystem_attributes().set & RDONLY != 0 {
             let target = self.path("", violations);
             mounts.contents.push(self.content(read_only(target)));
         }
@@ -186,10 +188,15 @@ impl View<'_> {
     }
 
     fn mount(&self, source: MountSource, below: &str, violations: &mut Violations) -> MountPlan {
+        let options = self.entry.options;
+        let (attributes, recursive) = match source {
+            MountSource::Bind { .. } => (options.attributes, options.recursive),
+            _ => (options.new_filesystem_attributes(), Attributes::default()),
+        };
         MountPlan {
             target: self.path(below, violations),
-            attributes: self.entry.options.attributes,
-            recursive: self.entry.options.recursive,
+            attributes,
+            recursive,
             source,
             refuse_links: false,
             inside_proc: false,

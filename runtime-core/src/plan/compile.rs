@@ -262,7 +262,23 @@ fn refuse_unsupported(linux: &Linux<'_>, host: &Host, violations: &mut Violation
 }
 
 fn bound_steps(steps: usize, hooks: &HooksPlan, violations: &mut Violations) {
-    let steps = steps + hooks.create_container.len() + hooks.start_container.len();
+    let HooksPlan {
+        prestart,
+        create_runtime,
+        create_container,
+        start_container,
+        poststart,
+        poststop,
+    } = hooks;
+    let hooks = [
+        prestart,
+        create_runtime,
+        create_container,
+        start_container,
+        poststart,
+        poststop,
+    ];
+    let steps = steps + hooks.iter().map(|hooks| hooks.len()).sum::<usize>();
     if steps > STEPS_MAX {
         violations.add(
             "",

@@ -143,8 +143,8 @@ mod tests {
         insta::assert_snapshot!(broken(r#"[{"containerID":0,"hostID":1}]"#), @"/0: needs containerID, hostID and size");
         insta::assert_snapshot!(broken(r#"[{"containerID":0,"hostID":1,"size":0}]"#), @"/0/size: is 0; a mapping has at least one id");
         insta::assert_snapshot!(broken(r#"[{"containerID":1,"hostID":1,"size":4294967295}]"#), @"/0/containerID: the range of 4294967295 ids from 1 goes beyond the highest id, 4294967294");
-        insta::assert_snapshot!(broken(r#"[{"containerID":0,"hostID":10,"size":2},{"containerID":1,"hostID":20,"size":1}]"#), @": containerID 1 is in two mappings");
-        insta::assert_snapshot!(broken(r#"[{"containerID":0,"hostID":10,"size":2},{"containerID":2,"hostID":11,"size":1}]"#), @": hostID 11 is in two mappings");
+        insta::assert_snapshot!(broken(r#"[{"containerID":0,"hostID":10,"size":2},{"containerID":1,"hostID":20,"size":1}]"#), @"containerID 1 is in two mappings");
+        insta::assert_snapshot!(broken(r#"[{"containerID":0,"hostID":10,"size":2},{"containerID":2,"hostID":11,"size":1}]"#), @"hostID 11 is in two mappings");
         assert_eq!(
             broken(
                 r#"[{"containerID":1,"hostID":11,"size":9},{"containerID":0,"hostID":1000,"size":1}]"#

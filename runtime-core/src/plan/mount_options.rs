@@ -192,6 +192,16 @@ impl<'a> MountOptions<'a> {
         }
     }
 
+    /// A new filesystem has no mounts below it, so that recursive words are as good as plain
+    /// ones, and nothing to clear but access times.
+    pub(super) fn new_filesystem_attributes(&self) -> Attributes {
+        let (one, all) = (self.attributes, self.recursive);
+        Attributes {
+            set: one.set & !all.clear | all.set,
+            clear: (one.clear & !all.set | all.clear) & ATIME_FIELD,
+        }
+    }
+
     fn reach(&mut self, reach: Reach) -> &mut Attributes {
         match reach {
             One => &mut self.attributes,
@@ -256,5 +266,124 @@ pub(super) fn classic_flags(attributes: Attributes) -> u64 {
         flags | libc::MS_RELATIME
     } else {
         flags
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::words::{attribute_words, classic_words};
+
+    fn folded(words: &[&str]) -> MountOptions<'static> {
+        let words: Vec<Text<'_>> = words.iter().map(|word| Text::from(*word)).collect();
+        let options = MountOptions::new(&words);
+        MountOptions {
+            data: Vec::new(),
+            ..MountOptions {
+                attributes: options.attributes,
+                recursive: options.recursive,
+                superblock: options.superblock,
+                bind: options.bind,
+                propagation: options.propagation.clone(),
+                remount: options.remount,
+                idmap: options.idmap,
+                copy_up: options.copy_up,
+                data: Vec::new(),
+            }
+        }
+    }
+
+    #[test]
+    fn the_words_are_sorted_and_unique() {
+        assert!(WORDS.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn every_word_but_defaults_means_something() {
+        for word in mount_option_names() {
+            let alone = folded(&[word]);
+            // These undo what another word has done before them.
+            let undoes = [
+                "async",
+                "loud",
+                "noiversion",
+                "nolazytime",
+                "nomand",
+                "norelatime",
+                "rnorelatime",
+            ];
+            let nothing = word == "defaults" || undoes.contains(&word);
+            assert_eq!(alone == MountOptions::default(), nothing, "{word}");
+        }
+    }
+
+    #[test]
+    fn access_times_are_one_field() {
+        let field = |words: &[&str]| {
+            let Attributes { set, clear } = folded(words).attributes;
+            (set & ATIME_FIELD, clear & ATIME_FIELD)
+        };
+        assert_eq!(field(&["noatime"]), (NOATIME, ATIME_FIELD));
+        assert_eq!(
+            field(&["noatime", "strictatime"]),
+            (STRICTATIME, ATIME_FIELD)
+        );
+        assert_eq!(
+            field(&["strictatime", "nostrictatime"]),
+            (RELATIME, ATIME_FIELD)
+        );
+        assert_eq!(field(&["strictatime", "atime"]), (STRICTATIME, ATIME_FIELD));
+        assert_eq!(field(&["noatime", "atime"]), (RELATIME, ATIME_FIELD));
+        assert_eq!(field(&["relatime", "norelatime"]), (0, 0));
+        assert_eq!(field(&["ro"]), (0, 0));
+    }
+
+    #[test]
+    fn of_contradicting_words_the_last_counts() {
+        assert_eq!(
+            folded(&["ro", "rw"]).attributes,
+            Attributes {
+                set: 0,
+                clear: RDONLY
+            }
+        );
+        assert_eq!(
+            folded(&["rw", "ro"]).attributes,
+            Attributes {
+                set: RDONLY,
+                clear: 0
+            }
+        );
+        assert_eq!(folded(&["sync", "async"]).superblock, 0);
+        assert_eq!(folded(&["rbind", "bind"]).bind, Some(true));
+    }
+
+    proptest! {
+        /// What a plan says about attributes is what leads to them.
+        #[test]
+        fn option_words_round_trip(picks in prop::collection::vec(0..WORDS.len(), 0..12)) {
+            let words: Vec<&str> = picks.iter().map(|pick| WORDS[*pick].0).collect();
+            let options = folded(&words);
+            let said: Vec<&str> = attribute_words(options.attributes).collect();
+            prop_assert_eq!(folded(&said).attributes, options.attributes);
+            let said: Vec<String> =
+                attribute_words(options.recursive).map(|word| format!("r{word}")).collect();
+            let said: Vec<&str> = said.iter().map(String::as_str).collect();
+            prop_assert_eq!(folded(&said).recursive, options.recursive);
+        }
+
+        /// mount(2) gets exactly the flags that were asked for.
+        #[test]
+        fn classic_flags_say_what_was_set(picks in prop::collection::vec(0..WORDS.len(), 0..12)) {
+            let words: Vec<&str> = picks.iter().map(|pick| WORDS[*pick].0).collect();
+            let options = folded(&words);
+            let flags = classic_flags(options.attributes) | options.superblock;
+            let said: Vec<&str> = classic_words(flags).collect();
+            let again = folded(&said);
+            prop_assert_eq!(classic_flags(again.attributes) | again.superblock, flags);
+            prop_assert_eq!(again.attributes.set, options.attributes.set);
+        }
     }
 }

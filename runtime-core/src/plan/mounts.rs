@@ -111,19 +111,19 @@ fn only_the_last_of_a_target_is_late(mounts: &mut Mounts) {
             last.insert(mount.target.clone(), content.origin);
         }
     }
-    let (late, early) = std::mem::take(&mut mounts.late)
-        .into_iter()
-        .partition(|content| {
-            matches!(&content.act, ContentAct::Mount(mount)
-            if last.get(&mount.target) == Some(&content.origin))
-        });
-    mounts.late = late;
-    for content in early {
-        let at = mounts
-            .contents
-            .iter()
-            .rposition(|earlier| earlier.origin == content.origin);
-        mounts.contents.insert(at.map_or(0, |at| at + 1), content);
+    // Both lists have the order of config.json, so one walk over them is enough.
+    let mut late = std::mem::take(&mut mounts.late).into_iter().peekable();
+    for content in std::mem::take(&mut mounts.contents) {
+        let origin = content.origin;
+        mounts.contents.push(content);
+        if let Some(change) = late.next_if(|change| change.origin == origin) {
+            match &change.act {
+                ContentAct::Mount(mount) if last.get(&mount.target) == Some(&origin) => {
+                    mounts.late.push(change);
+                }
+                _ => mounts.contents.push(change),
+            }
+        }
     }
 }
 
@@ -203,9 +203,8 @@ impl Entry<'_> {
         if self.options.copy_up && (self.kind() != "tmpfs" || !self.is_new_filesystem()) {
             violations.add(place, "tmpcopyup is for mounts of type tmpfs");
         }
-        let mapped = self.options.idmap.is_some()
-            || self.mount.uid_mappings.is_some()
-            || self.mount.gid_mappings.is_some();
+        let (uids, gids) = self.mappings();
+        let mapped = self.options.idmap.is_some() || !uids.is_empty() || !gids.is_empty();
         if mapped && (self.options.bind.is_none() || self.options.remount) {
             violations.add(place, "id mappings (idmap, ridmap) are for bind mounts");
         }
@@ -270,15 +269,19 @@ impl Entry<'_> {
         })
     }
 
+    /// The mount's own id mappings; empty when it has none.
+    fn mappings(&self) -> (&[spec::IdMapping<'_>], &[spec::IdMapping<'_>]) {
+        (
+            self.mount.uid_mappings.as_deref().unwrap_or_default(),
+            self.mount.gid_mappings.as_deref().unwrap_or_default(),
+        )
+    }
+
     fn idmap(&self, violations: &mut Violations) -> Option<IdmapPlan> {
-        let (uids, gids) = (
-            self.mount.uid_mappings.as_deref(),
-            self.mount.gid_mappings.as_deref(),
-        );
-        if self.options.idmap.is_none() && uids.is_none() && gids.is_none() {
+        let (uids, gids) = self.mappings();
+        if self.options.idmap.is_none() && uids.is_empty() && gids.is_empty() {
             return None;
         }
-        let (uids, gids) = (uids.unwrap_or_default(), gids.unwrap_or_default());
         if uids.is_empty() != gids.is_empty() {
             violations.add(
                 self.place,
@@ -459,21 +462,11 @@ impl Entry<'_> {
         }
     }
 
-    /// A new filesystem has no mounts below it and nothing to clear but access times.
     fn attributes(&self, source: &MountSource) -> (Attributes, Attributes) {
+        let nothing = Attributes::default();
         match source {
-            MountSource::Classic { .. } => (Attributes::default(), self.options.recursive),
-            MountSource::Filesystem { .. } => {
-                let attributes = fold(self.options.attributes, self.options.recursive);
-                let clear = attributes.clear & mount_options::ATIME_FIELD;
-                (
-                    Attributes {
-                        set: attributes.set,
-                        clear,
-                    },
-                    Attributes::default(),
-                )
-            }
+            MountSource::Classic { .. } => (nothing, self.options.recursive),
+            MountSource::Filesystem { .. } => (self.options.new_filesystem_attributes(), nothing),
             _ => (self.options.attributes, self.options.recursive),
         }
     }
@@ -506,14 +499,6 @@ pub(super) fn read_only(target: CString) -> MountPlan {
         recursive: Attributes::default(),
         propagation: Vec::new(),
         copy_up: false,
-    }
-}
-
-/// First one change, then another.
-fn fold(first: Attributes, then: Attributes) -> Attributes {
-    Attributes {
-        set: first.set & !then.clear | then.set,
-        clear: first.clear & !then.set | then.clear,
     }
 }
 

@@ -18,6 +18,9 @@ use crate::violation::Violations;
 /// Where programs are looked for when the process has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The kernel's -1: in setresuid(2) and its like "leave as it is".
+const NO_ID: u32 = u32::MAX;
+
 /// What a process is resolved against.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProcessFacts<'a> {
@@ -238,18 +241,15 @@ fn user(
         .and_then(|user| user.additional_gids.as_deref())
         .unwrap_or_default();
     let umask = user.and_then(|user| user.umask);
-    if uid == u32::MAX || !facts.ids.has_user(uid) {
+    if uid == NO_ID {
+        violations.add(place.key("uid"), "4294967295 is no user");
+    } else if !facts.ids.has_user(uid) {
         violations.add(
             place.key("uid"),
             format!("user {uid} is not mapped in linux.uidMappings"),
         );
     }
-    if gid == u32::MAX || !facts.ids.has_group(gid) {
-        violations.add(
-            place.key("gid"),
-            format!("group {gid} is not mapped in linux.gidMappings"),
-        );
-    }
+    check_group(gid, facts, place.key("gid"), violations);
     check_groups(groups, facts, place.key("additionalGids"), violations);
     if let Some(umask) = umask.filter(|umask| *umask > 0o777) {
         violations.add(
@@ -280,12 +280,18 @@ fn check_groups(
         if violations.is_full() {
             break;
         }
-        if *group == u32::MAX || !facts.ids.has_group(*group) {
-            violations.add(
-                place.index(index),
-                format!("group {group} is not mapped in linux.gidMappings"),
-            );
-        }
+        check_group(*group, facts, place.index(index), violations);
+    }
+}
+
+fn check_group(group: u32, facts: ProcessFacts<'_>, place: Place<'_>, violations: &mut Violations) {
+    if group == NO_ID {
+        violations.add(place, "4294967295 is no group");
+    } else if !facts.ids.has_group(group) {
+        violations.add(
+            place,
+            format!("group {group} is not mapped in linux.gidMappings"),
+        );
     }
 }
 

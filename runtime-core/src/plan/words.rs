@@ -112,7 +112,9 @@ fn mount_details(mount: &MountPlan) -> Vec<String> {
     );
     match &mount.source {
         MountSource::Filesystem { options, .. } => {
-            details.extend(options.iter().map(|(key, value)| match value {
+            // `ro` is among the attributes already.
+            let options = options.iter().filter(|(key, _)| key.as_c_str() != c"ro");
+            details.extend(options.map(|(key, value)| match value {
                 Some(value) => format!("{}={}", shown(key), shown(value)),
                 None => shown(key).into_owned(),
             }));
