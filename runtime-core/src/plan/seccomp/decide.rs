@@ -89,16 +89,24 @@ fn table(profile: &Profile, audit: u32, violations: &mut Violations) -> Table {
             collect(profile, architecture, &mut words, &mut zones);
         }
     }
-    words.sort_by_key(|word| word.number);
-    let mut words = words.chunk_by(|a, b| a.number == b.number).peekable();
+    // Sorted by number, then as the profile has them; the words themselves are too big to move.
+    let key = |(at, word): (usize, &Word<'_>)| (word.number, at);
+    let mut order: Vec<(u32, usize)> = words.iter().enumerate().map(key).collect();
+    order.sort_unstable();
+    let mut order = order.chunk_by(|a, b| a.0 == b.0).peekable();
     let mut segments = Vec::with_capacity(256);
     for zone in zones {
         let mut next = zone.start;
-        while let Some(same) = words.next_if(|same| same[0].number <= zone.last) {
-            zone.fill(next, Some(same[0].number), &mut segments);
-            let answer = answer(same, profile.default, violations);
-            push(&mut segments, same[0].number, answer);
-            next = same[0].number.saturating_add(1);
+        while let Some(same) = order.next_if(|same| same[0].0 <= zone.last) {
+            let number = same[0].0;
+            zone.fill(next, Some(number), &mut segments);
+            let said = same.iter().map(|&(_, at)| &words[at]);
+            push(
+                &mut segments,
+                number,
+                answer(said, profile.default, violations),
+            );
+            next = number.saturating_add(1);
         }
         zone.fill(next, None, &mut segments);
     }
@@ -249,9 +257,18 @@ fn through_multiplexer<'a>(
 }
 
 /// Puts one number's rules together; see the module's documentation.
-fn answer(words: &[Word<'_>], default: Action, violations: &mut Violations) -> Answer {
+fn answer<'a>(
+    words: impl Iterator<Item = &'a Word<'a>>,
+    default: Action,
+    violations: &mut Violations,
+) -> Answer {
     let mut alternatives: Vec<Alternative> = Vec::new();
+    let mut call = "";
     for word in words {
+        if word.selector.is_none() && word.rule.alternatives.is_empty() {
+            return Answer::Always(word.rule.action);
+        }
+        call = word.call.name;
         for alternative in spoken(word) {
             if alternative.conditions.is_empty() {
                 return Answer::Always(alternative.action);
@@ -259,7 +276,7 @@ fn answer(words: &[Word<'_>], default: Action, violations: &mut Violations) -> A
             alternatives.push(alternative);
         }
     }
-    refuse_contradiction(words[0].call.name, &alternatives, violations);
+    refuse_contradiction(call, &alternatives, violations);
     alternatives.sort_by_key(|alternative| alternative.action.leniency());
     Answer::Depends {
         alternatives,
@@ -267,7 +284,8 @@ fn answer(words: &[Word<'_>], default: Action, violations: &mut Violations) -> A
     }
 }
 
-/// A rule's alternatives on one number; one without conditions always holds.
+/// The alternatives on one number, of a rule that has some; one without conditions left always
+/// holds.
 fn spoken(word: &Word<'_>) -> Vec<Alternative> {
     let action = word.rule.action;
     if let Some(selector) = word.selector {
@@ -282,9 +300,6 @@ fn spoken(word: &Word<'_>) -> Vec<Alternative> {
         action,
         rule: Some(word.rule.index),
     };
-    if word.rule.alternatives.is_empty() {
-        return vec![alternative(Vec::new())];
-    }
     let conditions = |comparisons: &Vec<Comparison>| {
         comparisons
             .iter()

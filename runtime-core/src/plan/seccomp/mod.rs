@@ -10,6 +10,7 @@
 //! tests compare the result with libseccomp itself. Where the two differ, this one forbids
 //! more: see `decide`, `syscalls::Call::takes_int` and `decide::through_multiplexer`.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use libc::sock_filter;
@@ -49,8 +50,8 @@ pub struct SeccompPlan {
     pub skipped: Vec<String>,
     architectures: Vec<&'static str>,
     default: Action,
-    /// How many system calls have a rule with the action; strictest action first.
-    counts: Vec<(Action, usize)>,
+    /// System calls that have a rule with another action than the default one.
+    named: Vec<(Action, &'static str)>,
 }
 
 impl PartialEq for SeccompPlan {
@@ -96,7 +97,7 @@ pub(super) fn plan(
         flags: profile.flags,
         architectures: profile.architectures.iter().map(|one| one.name()).collect(),
         default: profile.default,
-        counts: counts(&profile),
+        named: named(&profile),
         skipped: profile.skipped,
     })
 }
@@ -115,17 +116,13 @@ fn is_off(seccomp: &spec::Seccomp<'_>) -> bool {
                 && none(seccomp.flags.as_ref().map(Vec::len)))
 }
 
-fn counts(profile: &Profile) -> Vec<(Action, usize)> {
-    let mut named: Vec<(Action, &str)> = profile
+fn named(profile: &Profile) -> Vec<(Action, &'static str)> {
+    let rules = profile
         .rules
         .iter()
-        .filter(|rule| rule.action != profile.default)
-        .flat_map(|rule| rule.calls.iter().map(|call| (rule.action, call.name)))
-        .collect();
-    named.sort_unstable_by_key(|(action, name)| (action.leniency(), action.0, *name));
-    named.dedup();
-    let same_action = named.chunk_by(|a, b| a.0 == b.0);
-    same_action.map(|same| (same[0].0, same.len())).collect()
+        .filter(|rule| rule.action != profile.default);
+    let calls = rules.flat_map(|rule| rule.calls.iter().map(|call| (rule.action, call.name)));
+    calls.collect()
 }
 
 impl SeccompPlan {
@@ -133,7 +130,8 @@ impl SeccompPlan {
     /// skipped.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
-        let named = self.counts.iter().rev().map(|(action, count)| {
+        let counts = self.counts();
+        let named = counts.iter().map(|(action, count)| {
             let calls = if *count == 1 {
                 "system call"
             } else {
@@ -141,7 +139,7 @@ impl SeccompPlan {
             };
             action.sentence(&format!("{count} {calls}"))
         });
-        let others = if self.counts.is_empty() {
+        let others = if counts.is_empty() {
             "all system calls"
         } else {
             "all others"
@@ -165,6 +163,15 @@ impl SeccompPlan {
             ));
         }
         words
+    }
+
+    /// How many system calls have a rule with the action; the most lenient one first.
+    fn counts(&self) -> Vec<(Action, usize)> {
+        let mut named = self.named.clone();
+        named.sort_unstable_by_key(|(action, name)| (Reverse(action.leniency()), action.0, *name));
+        named.dedup();
+        let same_action = named.chunk_by(|a, b| a.0 == b.0);
+        same_action.map(|same| (same[0].0, same.len())).collect()
     }
 }
 
