@@ -213,9 +213,9 @@ fn a_terminal_for_exec_is_a_terminal() {
 
 #[test]
 fn an_allocation_above_the_memory_limit_is_oom_killed() {
-    needs!(Root, Engines, CgroupV1("memory"));
+    needs!(Root, Engines, Cgroup("memory"));
     let seen = as_with_runc("memory", |docker| {
-        let allocate = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes; \
+        let allocate = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max 2>/dev/null; \
             dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?";
         let flags = [
             "-m",
@@ -237,29 +237,33 @@ fn an_allocation_above_the_memory_limit_is_oom_killed() {
 
 #[test]
 fn the_limits_on_processes_and_processors_are_those_asked_for() {
-    needs!(Root, Engines, CgroupV1("pids"), CgroupV1("cpu"));
+    needs!(Root, Engines, Cgroup("pids"), Cgroup("cpu"));
     let seen = as_with_runc("limits", |docker| {
-        let script = "cd /sys/fs/cgroup; cat pids/pids.max cpu/cpu.cfs_quota_us \
-            cpu/cpu.cfs_period_us cpu/cpu.shares cpuset/cpuset.cpus; \
+        let script = "cd /sys/fs/cgroup; cat pids/pids.max pids.max; \
+            cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us || tr ' ' '\\n' < cpu.max; \
+            cat cpuset/cpuset.cpus cpuset.cpus; \
             for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1 & done; echo forked";
-        let flags = [
-            "--pids-limit",
-            "5",
-            "--cpus",
-            "1.5",
-            "-c",
-            "512",
-            "--cpuset-cpus",
-            "0",
-        ];
+        let flags = ["--pids-limit", "5", "--cpus", "1.5", "--cpuset-cpus", "0"];
         outcome(docker.script(&flags, script))
     });
-    let printed = "5\n150000\n100000\n512\n0\n";
+    let printed = "5\n150000\n100000\n0\n";
     assert_eq!(
         seen,
         (2, printed.into()),
         "the shell gives up at its sixth process"
     );
+}
+
+#[test]
+fn shares_and_weights_are_those_that_runc_sets() {
+    needs!(Root, Engines, Cgroup("cpu"));
+    as_with_runc("shares", |docker| {
+        let script = "cd /sys/fs/cgroup; cat cpu/cpu.shares cpu.weight memory/memory.soft_limit_in_bytes \
+            memory.low memory/memory.memsw.limit_in_bytes memory.swap.max memory/memory.swappiness \
+            memory/memory.oom_control; sort devices/devices.list; cat blkio/blkio.throttle.*_device";
+        let flags = ["-c", "512", "-m", "64m", "--memory-reservation", "32m"];
+        outcome(docker.script(&flags, script))
+    });
 }
 
 #[test]
@@ -434,7 +438,7 @@ fn a_paused_container_stands_still_and_goes_on() {
 
 #[test]
 fn top_stats_copy_and_update_work() {
-    needs!(Root, Engines, CgroupV1("memory"));
+    needs!(Root, Engines, Cgroup("memory"));
     let seen = as_with_runc("queries", |docker| {
         let name = docker.sleeper(&["-m", "100m"]);
         let top = docker
@@ -469,7 +473,8 @@ fn top_stats_copy_and_update_work() {
         docker
             .docker(&["update", "--pids-limit", "33", "--memory", "90m", name])
             .succeeded();
-        let limits = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/memory/memory.limit_in_bytes";
+        let limits = "cd /sys/fs/cgroup; cat pids/pids.max pids.max \
+            memory/memory.limit_in_bytes memory.max 2>/dev/null";
         let limits = docker.docker(&["exec", name, "sh", "-c", limits]).stdout;
         (top, stats, read, back, limits)
     });

@@ -14,6 +14,8 @@ pub enum Fact {
     Engines,
     /// User namespaces are open to everybody.
     UserNamespaces,
+    /// This controller, whether of cgroup v1 or v2.
+    Cgroup(&'static str),
     /// A cgroup v1 hierarchy of this controller under /sys/fs/cgroup.
     CgroupV1(&'static str),
     /// A cgroup2 mount that has this controller.
@@ -38,6 +40,9 @@ impl Fact {
                 Path::new("/proc/self/ns/user").exists()
                     && first_line("/proc/sys/user/max_user_namespaces") != "0"
                     && first_line("/proc/sys/kernel/unprivileged_userns_clone") != "0"
+            }
+            Self::Cgroup(controller) => {
+                Self::CgroupV1(controller).holds() || Self::CgroupV2(controller).holds()
             }
             Self::CgroupV1(controller) => Path::new("/sys/fs/cgroup")
                 .join(controller)
@@ -67,6 +72,7 @@ impl fmt::Display for Fact {
             Self::Program(name) => write!(f, "the program {name}"),
             Self::Engines => write!(f, "containerd and docker.io"),
             Self::UserNamespaces => write!(f, "user namespaces"),
+            Self::Cgroup(controller) => write!(f, "the cgroup controller {controller}"),
             Self::CgroupV1(controller) => write!(f, "a cgroup v1 hierarchy of {controller}"),
             Self::CgroupV2(controller) => write!(f, "cgroup v2 with {controller}"),
             Self::Capability(number) => write!(f, "capability {number} in the bounding set"),
