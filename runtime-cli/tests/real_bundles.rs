@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::{
-    Finished, Marker, Residue, Runtime, busybox_image, default_config, finish, finish_with_input,
-    needs, under_terminal,
+    Finished, Marker, Residue, Runtime, TestBundle, busybox_image, default_config, finish,
+    finish_with_input, needs, under_terminal,
 };
 
 /// How long one container of this file may live.
@@ -198,6 +198,88 @@ fn sources() -> Vec<PathBuf> {
     };
     files.retain(has_text);
     files
+}
+
+/// A config that dockerd handed to its runtime, on a rootfs of ours: without the hook into the
+/// daemon, and with the host's side of its bind mounts made here.
+fn docker_bundle(marker: &Marker, config: &str) -> TestBundle {
+    let mut config: Value = serde_json::from_str(config).expect("the fixture is JSON");
+    config["hooks"] = json!({});
+    let bundle = TestBundle::busybox(marker);
+    let mounts = config["mounts"].as_array_mut().expect("docker has mounts");
+    for mount in mounts.iter_mut().filter(|mount| mount["type"] == "bind") {
+        let source = mount["source"]
+            .as_str()
+            .expect("a bind mount has a source")
+            .to_owned();
+        let made = bundle.path().join(source.replace('/', "_"));
+        if source.starts_with("/var/lib/docker") {
+            fs::write(&made, format!("{marker}\n")).expect("a file can be written");
+        } else if source.starts_with("/srv") {
+            fs::create_dir(&made).expect("a directory can be made");
+        } else {
+            continue;
+        }
+        mount["source"] = json!(made);
+    }
+    bundle.with_config(config)
+}
+
+#[test]
+fn dockers_own_config_runs_with_its_capabilities_masks_and_seccomp_profile() {
+    needs!(Root);
+    let marker = Marker::new("dockerconfig");
+    let residue = Residue::watch(&marker);
+    let runtime = runtime(&marker);
+    let config = include_str!("../../runtime-core/tests/fixtures/docker-config.json");
+    let script = "grep -E '^(CapEff|Seccomp)' /proc/self/status; cat /etc/hostname; \
+        unshare -m true 2>/dev/null || echo refused; cat /proc/keys /proc/timer_list 2>/dev/null; \
+        echo 1 2>/dev/null > /proc/sys/kernel/panic || echo read-only";
+    let bundle = docker_bundle(&marker, config).script(script);
+    let run = runtime.run(&bundle);
+    // Newer kernels tell how many filters there are as well.
+    let printed = run.stdout.replace("Seccomp_filters:\t1\n", "");
+    let expected =
+        format!("CapEff:\t00000000a80425fb\nSeccomp:\t2\n{marker}\nrefused\nread-only\n");
+    assert_eq!((run.code, printed), (0, expected), "{run}");
+    drop(bundle);
+    residue.assert_none(&[&runtime]);
+}
+
+#[test]
+fn dockers_config_with_every_limit_runs_as_the_user_it_names() {
+    needs!(
+        Root,
+        Program("docker-init"),
+        Cgroup("memory"),
+        Program("script")
+    );
+    let marker = Marker::new("dockerlimits");
+    let residue = Residue::watch(&marker);
+    let runtime = runtime(&marker);
+    let config = include_str!("../../runtime-core/tests/fixtures/docker-config-limits.json");
+    let script = "id -u; id -G; ulimit -n; cat /proc/1/oom_score_adj /proc/sys/net/core/somaxconn; \
+        cat /proc/1/comm; touch /data/x 2>/dev/null || echo data is read-only; test -c /dev/nil && echo nil";
+    let bundle =
+        docker_bundle(&marker, config).args(&["/sbin/docker-init", "--", "sh", "-c", script]);
+    bundle.save();
+    let path = bundle.path().to_str().expect("a temporary path is text");
+    let command = runtime.command(&["run", "--bundle", path, bundle.id()]);
+    let run = finish(&mut under_terminal(&command), LIMIT);
+    let printed: Vec<&str> = run.stdout.lines().map(str::trim).collect();
+    let expected = [
+        "1000 100",
+        "1024",
+        "100",
+        "512",
+        "docker-init",
+        "data is read-only",
+        "nil",
+    ];
+    assert!(printed[0].ends_with("1000"), "{run}");
+    assert_eq!((run.code, &printed[1..8]), (0, &expected[..]), "{run}");
+    drop(bundle);
+    residue.assert_none(&[&runtime]);
 }
 
 #[test]

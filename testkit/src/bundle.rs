@@ -32,12 +32,24 @@ impl TestBundle {
         make_rootfs(&directory.path().join("rootfs"));
         let mut config = default_config();
         config["root"]["readonly"] = false.into();
-        config["linux"]["cgroupsPath"] = format!("/{marker}/{marker}").into();
+        config["linux"]["cgroupsPath"] = format!("/{marker}").into();
         Self {
             directory,
             id: marker.as_str().to_owned(),
             config,
         }
+    }
+
+    /// The same rootfs under another config.
+    ///
+    /// Its cgroup is still that of the marker, and its rootfs that of this bundle.
+    #[must_use]
+    pub fn with_config(mut self, config: Value) -> Self {
+        let cgroup = self.config["linux"]["cgroupsPath"].take();
+        self.config = config;
+        let root = self.rootfs();
+        self.set("/linux/cgroupsPath", cgroup)
+            .set("/root/path", json!(root))
     }
 
     /// The init process runs `script` in a shell.
