@@ -437,7 +437,7 @@ fn a_paused_container_stands_still_and_goes_on() {
 }
 
 #[test]
-fn top_stats_copy_and_update_work() {
+fn top_stats_and_copy_work() {
     needs!(Root, Engines, Cgroup("memory"));
     let seen = as_with_runc("queries", |docker| {
         let name = docker.sleeper(&["-m", "100m"]);
@@ -470,13 +470,7 @@ fn top_stats_copy_and_update_work() {
             .docker(&["cp", &inside, &back.display().to_string()])
             .succeeded();
         let back = std::fs::read_to_string(back).expect("it was copied");
-        docker
-            .docker(&["update", "--pids-limit", "33", "--memory", "90m", name])
-            .succeeded();
-        let limits = "cd /sys/fs/cgroup; cat pids/pids.max pids.max \
-            memory/memory.limit_in_bytes memory.max 2>/dev/null";
-        let limits = docker.docker(&["exec", name, "sh", "-c", limits]).stdout;
-        (top, stats, read, back, limits)
+        (top, stats, read, back)
     });
     assert_eq!(
         seen,
@@ -485,7 +479,6 @@ fn top_stats_copy_and_update_work() {
             Some("100MiB 1\n".into()),
             "copied\n".into(),
             "copied\n".into(),
-            "33\n94371840\n".into(),
         )
     );
 }
@@ -561,69 +554,4 @@ fn namespaces_are_shared_with_another_container_or_the_host() {
         seen,
         (vec![true, true, true, false], vec![true; 4], vec![false; 4])
     );
-}
-
-#[test]
-fn containerds_own_client_runs_enters_measures_and_kills() {
-    needs!(Root, Engines, Program("umoci"), Program("skopeo"));
-    let seen = containerd_case(Path::new("runc"));
-    let binary = Runtime::binary_under_test(env!("CARGO_BIN_EXE_tare"));
-    assert_eq!(containerd_case(&binary), seen);
-}
-
-/// What a container under `ctr` shows: exit codes and output of each step.
-fn containerd_case(binary: &Path) -> Vec<(i32, String)> {
-    let marker = Marker::new("ctr");
-    let residue = Residue::watch(&marker);
-    let engine = Engine::containerd(&marker);
-    let archive = testkit::busybox_image(&marker, &engine.path("layout"));
-    let archive = archive.display().to_string();
-    engine
-        .ctr(&["image", "import", "--base-name", "local/busybox", &archive])
-        .succeeded();
-    let image = engine.ctr(&["image", "ls", "--quiet"]).success().stdout;
-    let image = image.trim();
-    let runtime = binary.display().to_string();
-    let run = ["run", "--snapshotter", "native", "--runc-binary", &runtime];
-    let mounts = engine.mounts();
-
-    let script = [
-        "--rm",
-        image,
-        "first",
-        "sh",
-        "-c",
-        "echo from $(hostname -f); exit 3",
-    ];
-    let mut seen = vec![outcome(engine.ctr(&[&run[..], &script].concat()))];
-    let sleeper = [&run[..], &["--detach", image, "second", "sleep", "1000"]].concat();
-    seen.push(outcome(engine.ctr(&sleeper)));
-    for words in [
-        &[
-            "task",
-            "exec",
-            "--exec-id",
-            "e1",
-            "second",
-            "sh",
-            "-c",
-            "echo in; exit 4",
-        ][..],
-        &["task", "pause", "second"],
-        &["task", "resume", "second"],
-        &["task", "kill", "--signal", "SIGKILL", "second"],
-    ] {
-        seen.push(outcome(engine.ctr(words)));
-    }
-    std::thread::sleep(Duration::from_millis(500));
-    seen.push(outcome(engine.ctr(&["task", "delete", "second"])));
-    seen.push(outcome(engine.ctr(&["container", "delete", "second"])));
-    assert_eq!(
-        engine.mounts(),
-        mounts,
-        "mounts are left where the engine runs"
-    );
-    drop(engine);
-    residue.assert_none(&[]);
-    seen
 }
