@@ -24,7 +24,7 @@ pub struct Residue {
 enum Scope {
     /// Only what carries this word, and descriptors of this process that lead to it.
     Marked(String),
-    /// Everything but processes, which come and go.
+    /// What does not come and go by itself: mounts, cgroups and network devices.
     Host,
 }
 
@@ -43,8 +43,8 @@ impl Residue {
         Self::start(Scope::Marked(marker.as_str().to_owned()))
     }
 
-    /// Watches the whole host's mounts, cgroups, sockets, keyrings and network devices. For a
-    /// machine where nothing else runs.
+    /// Watches the whole host's mounts, cgroups and network devices. For a machine where
+    /// nothing else runs.
     #[must_use]
     pub fn watch_host() -> Self {
         Self::start(Scope::Host)
@@ -62,10 +62,6 @@ impl Residue {
         for (before, after) in self.before.iter().zip(&self.scope.snapshot()) {
             for thing in after.things.difference(&before.things) {
                 writeln!(text, "left {}: {thing}", after.name).expect("a String takes any text");
-            }
-            // What was there and is gone was somebody else's, unless we watch ours only.
-            for thing in before.things.difference(&after.things) {
-                writeln!(text, "lost {}: {thing}", after.name).expect("a String takes any text");
             }
         }
         text
@@ -110,11 +106,11 @@ impl Scope {
         let mut kinds = vec![
             kind("mount", mounts()),
             kind("cgroup", cgroups()),
-            kind("socket", sockets()),
-            kind("key", keys()),
             kind("network device", names("/sys/class/net")),
         ];
         if let Self::Marked(word) = self {
+            kinds.push(kind("socket", sockets()));
+            kinds.push(kind("key", keys()));
             kinds.push(kind("process", processes(word)));
             kinds.push(kind("descriptor", descriptors()));
         }
