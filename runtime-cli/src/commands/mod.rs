@@ -1,0 +1,71 @@
+//! The commands: one file each, with the row of the table and what the command does.
+
+use runtime_core::ContainerId;
+
+use crate::command_line::{Command, Parsed};
+use crate::failure::Failure;
+
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod pause;
+mod plan;
+mod ps;
+mod resume;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+/// Every command, in the order of the help text.
+pub(crate) const COMMANDS: &[&Command] = &[
+    &create::COMMAND,
+    &start::COMMAND,
+    &run::COMMAND,
+    &exec::COMMAND,
+    &state::COMMAND,
+    &list::COMMAND,
+    &kill::COMMAND,
+    &delete::COMMAND,
+    &ps::COMMAND,
+    &pause::COMMAND,
+    &resume::COMMAND,
+    &spec::COMMAND,
+    &plan::COMMAND,
+    &features::COMMAND,
+];
+
+/// Commands of runc's that are still to come.
+pub(crate) const NOT_YET: &[&str] = &["update", "events", "checkpoint", "restore"];
+
+/// The container id, which is the first operand wherever there is one.
+fn container_id(parsed: &Parsed<'_>) -> Result<ContainerId, Failure> {
+    let text = parsed.operands.first().copied().unwrap_or_default();
+    text.parse().map_err(Failure::new)
+}
+
+/// Text or structure: what `--format` chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// For people; the default.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Format {
+    /// Reads the flag; `text` is the word for [`Format::Text`].
+    fn parse(given: Option<&str>, text: &str) -> Result<Self, Failure> {
+        match given {
+            None => Ok(Self::Text),
+            Some("json") => Ok(Self::Json),
+            Some(word) if word == text => Ok(Self::Text),
+            Some(other) => Err(Failure::new(format_args!(
+                "invalid format option {other:?}: {text} or json"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `tare run`.
+
+use std::os::fd::OwnedFd;
+
+use runtime_core::{Bundle, ContainerId, Process, Runtime};
+
+use super::container_id;
+use super::create::{create_options, log_creation, open_bundle, wants_terminal};
+use crate::command_line::{Command, Count, Parsed};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::flags::{
+    BUNDLE, CONSOLE_SOCKET, DETACH, KEEP, NO_NEW_KEYRING, NO_PIVOT, NO_SUBREAPER, PID_FILE,
+    PIDFD_SOCKET, PRESERVE_FDS,
+};
+use crate::foreground::{Signals, adopt_orphans};
+use crate::globals::Globals;
+use crate::launch::{self, Surroundings};
+
+pub(super) const COMMAND: Command = Command {
+    name: "run",
+    summary: "create a container from a bundle and start it",
+    operands: "<container-id>",
+    count: Count::Exactly(1),
+    stops_at_first_operand: false,
+    description: "Waits for the container's process and ends with its status, or with 128 and the number\n\
+                  of the signal that ended it; then the container is deleted. With --detach it returns as\n\
+                  soon as the process runs.",
+    enters_containers: true,
+    flags: &[
+        &BUNDLE,
+        &CONSOLE_SOCKET,
+        &PIDFD_SOCKET,
+        &PID_FILE,
+        &DETACH,
+        &KEEP,
+        &NO_SUBREAPER,
+        &NO_PIVOT,
+        &NO_NEW_KEYRING,
+        &PRESERVE_FDS,
+    ],
+    run,
+};
+
+fn run(globals: &Globals, parsed: &Parsed<'_>) -> Result<Exit, Failure> {
+    let id = container_id(parsed)?;
+    let bundle = open_bundle(parsed)?;
+    let detach = parsed.is_on(&DETACH);
+    let surroundings = Surroundings::open(parsed, wants_terminal(&bundle)?, detach)?;
+    let new = New {
+        globals,
+        parsed,
+        runtime: globals.runtime_with_environment()?,
+        id,
+        bundle,
+    };
+    if detach {
+        new.detach(surroundings)
+    } else {
+        new.attend(surroundings)
+    }
+}
+
+/// A container about to run.
+struct New<'a> {
+    globals: &'a Globals,
+    parsed: &'a Parsed<'a>,
+    runtime: Runtime,
+    id: ContainerId,
+    bundle: Bundle,
+}
+
+impl New<'_> {
+    /// Leaves the process to itself.
+    fn detach(&self, surroundings: Surroundings) -> Result<Exit, Failure> {
+        let settled = self.start(surroundings, |_, _| Ok(Exit::Success));
+        settled.inspect_err(|_| self.delete_quietly())
+    }
+
+    /// Waits for the process, and deletes the container unless it is to be kept.
+    fn attend(&self, surroundings: Surroundings) -> Result<Exit, Failure> {
+        let signals = Signals::block()?;
+        if !self.parsed.is_on(&NO_SUBREAPER) {
+            adopt_orphans()?;
+        }
+        let attended = self.start(surroundings, |process, master| {
+            launch::attend(&signals, process, master)
+        });
+        let exit = attended.inspect_err(|_| self.delete_quietly())?;
+        if !self.parsed.is_on(&KEEP)
+            && let Err(error) = self.runtime.delete(&self.id, true)
+        {
+            // The status is the process's all the same.
+            self.globals.log.error(&error.into());
+        }
+        Ok(exit)
+    }
+
+    /// Creates and starts; `then` gets the process and its terminal's master.
+    fn start(
+        &self,
+        surroundings: Surroundings,
+        then: impl FnOnce(&Process, Option<OwnedFd>) -> Result<Exit, Failure>,
+    ) -> Result<Exit, Failure> {
+        let options = create_options(self.parsed, &surroundings);
+        let container = self.runtime.run(&self.id, &self.bundle, &options)?;
+        log_creation(self.globals, &container);
+        let process = container
+            .init()
+            .ok_or_else(|| Failure::new("the process is gone"))?;
+        let master = surroundings.settle(process)?;
+        then(process, master)
+    }
+
+    /// After a failure, which is the one to report.
+    fn delete_quietly(&self) {
+        self.runtime.delete(&self.id, true).ok();
+    }
+}

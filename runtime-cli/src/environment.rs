@@ -1,0 +1,95 @@
+//! What the environment says: everything for hooks, and the descriptors of socket activation.
+
+use std::env;
+use std::ffi::CString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::process;
+
+use crate::command_line::parse_number;
+use crate::failure::Failure;
+use crate::sys;
+
+/// The whole environment, as execve(2) takes it.
+pub(crate) fn all() -> Vec<CString> {
+    let entry = |(mut name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        name.push("=");
+        name.push(value);
+        // An entry of the kernel's own environment block has no NUL inside.
+        CString::new(name.into_vec()).ok()
+    };
+    env::vars_os().filter_map(entry).collect()
+}
+
+/// All arguments, the program's name first, as execve(2) takes them.
+pub(crate) fn arguments() -> Vec<CString> {
+    // An argument of this process has no NUL inside.
+    let argument = |text: std::ffi::OsString| CString::new(text.into_vec()).ok();
+    env::args_os().filter_map(argument).collect()
+}
+
+/// How many descriptors from 3 on the service manager has passed to this process
+/// (sd_listen_fds(3)): `LISTEN_FDS`, if `LISTEN_PID` is this process.
+pub(crate) fn listen_fds() -> u32 {
+    let number = |name| {
+        let value = env::var_os(name)?;
+        parse_number(std::str::from_utf8(value.as_bytes()).ok()?)
+    };
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == process::id() => count,
+        _ => 0,
+    }
+}
+
+/// What the container's process gets of socket activation: it is process 1 there.
+pub(crate) fn listen_variables(count: u32) -> Vec<String> {
+    if count == 0 {
+        return Vec::new();
+    }
+    vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]
+}
+
+/// Checks that `extra` descriptors after the `listening` ones are there to be passed on, and
+/// returns how many that makes in all.
+///
+/// A descriptor that this program has opened itself is close-on-exec; one that its caller
+/// left open for it can't be.
+pub(crate) fn preserved_fds(listening: u32, extra: u32) -> Result<u32, Failure> {
+    let first = listening.saturating_add(3);
+    let end = first.saturating_add(extra);
+    for (number, fd) in (1_u64..).zip(first..end) {
+        let inherited = i32::try_from(fd).is_ok_and(sys::is_open_across_exec);
+        if !inherited {
+            return Err(Failure::new(format_args!(
+                "unable to stat preserved-fd {number} (of {extra}): descriptor {fd} is not open"
+            )));
+        }
+    }
+    Ok(end - 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_listens_to_nothing_gets_no_variables() {
+        assert!(listen_variables(0).is_empty());
+        assert_eq!(listen_variables(2), ["LISTEN_FDS=2", "LISTEN_PID=1"]);
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_there_is_named() {
+        let failure = preserved_fds(0, u32::MAX).unwrap_err();
+        assert!(
+            failure.message.starts_with("unable to stat preserved-fd "),
+            "{}",
+            failure.message
+        );
+    }
+
+    #[test]
+    fn nothing_to_preserve_is_always_there() {
+        assert_eq!(preserved_fds(0, 0).unwrap(), 0);
+        assert_eq!(preserved_fds(5, 0).unwrap(), 5);
+    }
+}

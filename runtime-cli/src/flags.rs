@@ -1,0 +1,228 @@
+//! Flags that several commands share, and the global ones.
+
+use crate::command_line::{Flag, Takes};
+
+const fn switch(name: &'static str, short: Option<&'static str>, help: &'static str) -> Flag {
+    Flag {
+        name,
+        short,
+        takes: Takes::Nothing,
+        help,
+    }
+}
+
+const fn taking(
+    name: &'static str,
+    short: Option<&'static str>,
+    takes: Takes,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        name,
+        short,
+        takes,
+        help,
+    }
+}
+
+// --- before the command
+
+pub(crate) const ROOT: Flag = taking(
+    "root",
+    None,
+    Takes::Text("DIR"),
+    "keep container state below DIR (default: /run/tare, or $XDG_RUNTIME_DIR/tare for a user)",
+);
+pub(crate) const LOG: Flag = taking(
+    "log",
+    None,
+    Takes::Text("FILE"),
+    "append log records to FILE (default: stderr)",
+);
+pub(crate) const LOG_FORMAT: Flag = taking(
+    "log-format",
+    None,
+    Takes::Text("FORMAT"),
+    "write log records as text or json (default: text)",
+);
+pub(crate) const DEBUG: Flag = switch("debug", None, "log what is being done, too");
+pub(crate) const ROOTLESS_GLOBAL: Flag = taking(
+    "rootless",
+    None,
+    Takes::Text("WHEN"),
+    "go on without a cgroup that may not be made: true, false or auto (default: auto)",
+);
+pub(crate) const SYSTEMD_CGROUP: Flag = switch(
+    "systemd-cgroup",
+    None,
+    "make cgroups by systemd (not supported yet)",
+);
+pub(crate) const VERSION: Flag = switch("version", Some("v"), "print the version");
+
+/// What may come before the command.
+pub(crate) const GLOBAL: &[&Flag] = &[
+    &ROOT,
+    &LOG,
+    &LOG_FORMAT,
+    &DEBUG,
+    &ROOTLESS_GLOBAL,
+    &SYSTEMD_CGROUP,
+    &VERSION,
+];
+
+// --- making a process
+
+pub(crate) const BUNDLE: Flag = taking(
+    "bundle",
+    Some("b"),
+    Takes::Text("DIR"),
+    "the directory with config.json (default: the current directory)",
+);
+pub(crate) const CONSOLE_SOCKET: Flag = taking(
+    "console-socket",
+    None,
+    Takes::Text("PATH"),
+    "send the terminal's master to this AF_UNIX socket",
+);
+pub(crate) const PIDFD_SOCKET: Flag = taking(
+    "pidfd-socket",
+    None,
+    Takes::Text("PATH"),
+    "send a pidfd of the process to this AF_UNIX socket",
+);
+pub(crate) const PID_FILE: Flag = taking(
+    "pid-file",
+    None,
+    Takes::Text("FILE"),
+    "write the process's pid to FILE",
+);
+pub(crate) const NO_PIVOT: Flag = switch(
+    "no-pivot",
+    None,
+    "enter the rootfs without pivot_root(2), for a rootfs on an initial ramdisk",
+);
+pub(crate) const NO_NEW_KEYRING: Flag = switch(
+    "no-new-keyring",
+    None,
+    "share the caller's session keyring with the container",
+);
+pub(crate) const PRESERVE_FDS: Flag = taking(
+    "preserve-fds",
+    None,
+    Takes::Number("N"),
+    "pass N more descriptors to the process, after stdio and $LISTEN_FDS",
+);
+pub(crate) const DETACH: Flag = switch(
+    "detach",
+    Some("d"),
+    "return when the process runs, without waiting for its end",
+);
+pub(crate) const KEEP: Flag = switch(
+    "keep",
+    None,
+    "leave the container when its process has ended",
+);
+pub(crate) const NO_SUBREAPER: Flag = switch(
+    "no-subreaper",
+    None,
+    "don't adopt the processes that the container orphans",
+);
+
+// --- exec
+
+pub(crate) const CWD: Flag = taking(
+    "cwd",
+    None,
+    Takes::Text("DIR"),
+    "working directory inside the container",
+);
+pub(crate) const ENV: Flag = taking(
+    "env",
+    Some("e"),
+    Takes::Texts("NAME=VALUE"),
+    "set an environment variable",
+);
+pub(crate) const TTY: Flag = switch("tty", Some("t"), "give the process a terminal");
+pub(crate) const USER: Flag = taking(
+    "user",
+    Some("u"),
+    Takes::Text("UID[:GID]"),
+    "run as these numeric ids",
+);
+pub(crate) const ADDITIONAL_GIDS: Flag = taking(
+    "additional-gids",
+    Some("g"),
+    Takes::Numbers("GID"),
+    "add a supplementary group",
+);
+pub(crate) const PROCESS: Flag = taking(
+    "process",
+    Some("p"),
+    Takes::Text("FILE"),
+    "read the process from FILE, JSON as config.json's `process`",
+);
+pub(crate) const PROCESS_LABEL: Flag = taking(
+    "process-label",
+    None,
+    Takes::Text("LABEL"),
+    "SELinux label of the process",
+);
+pub(crate) const APPARMOR: Flag = taking(
+    "apparmor",
+    None,
+    Takes::Text("PROFILE"),
+    "AppArmor profile of the process",
+);
+pub(crate) const NO_NEW_PRIVS: Flag = switch(
+    "no-new-privs",
+    None,
+    "keep the process from gaining privileges by execve(2)",
+);
+pub(crate) const CAP: Flag = taking(
+    "cap",
+    Some("c"),
+    Takes::Texts("NAME"),
+    "add a capability to the process's sets",
+);
+pub(crate) const CGROUP: Flag = taking(
+    "cgroup",
+    None,
+    Takes::Texts("[CONTROLLER[,…]:]PATH"),
+    "run in this existing cgroup below the container's",
+);
+pub(crate) const IGNORE_PAUSED: Flag = switch(
+    "ignore-paused",
+    None,
+    "start the process in a paused container, too; it runs after resume",
+);
+
+// --- other commands
+
+pub(crate) const FORCE: Flag = switch(
+    "force",
+    Some("f"),
+    "kill the container first if it runs; no error if it is missing",
+);
+pub(crate) const ALL: Flag = switch(
+    "all",
+    Some("a"),
+    "signal every process of the container; no error if it has stopped",
+);
+pub(crate) const TABLE_OR_JSON: Flag = taking(
+    "format",
+    Some("f"),
+    Takes::Text("FORMAT"),
+    "table or json (default: table)",
+);
+pub(crate) const TEXT_OR_JSON: Flag = taking(
+    "format",
+    Some("f"),
+    Takes::Text("FORMAT"),
+    "text or json (default: text)",
+);
+pub(crate) const QUIET: Flag = switch("quiet", Some("q"), "print nothing but ids");
+pub(crate) const ROOTLESS_SPEC: Flag = switch(
+    "rootless",
+    None,
+    "write a config.json that an ordinary user can run",
+);
