@@ -133,6 +133,9 @@ impl Init<'_> {
     }
 
     fn attach(&mut self, mount: &Mount<'_>, tree: RawFd) -> Result<(), Failure> {
+        if mount.source_is_procfs && !is_procfs_root(tree)? {
+            return refuse(Call::SourceProcfs, libc::EPERM);
+        }
         let is_directory = sys::fstat(tree).at(Call::Fstat)?.is_directory();
         let missing = if is_directory {
             DIRECTORY

@@ -207,6 +207,8 @@ pub struct Mount<'a> {
     pub refuse_links: bool,
     /// Whether `target` may lie in a procfs.
     pub inside_proc: bool,
+    /// Whether a bound tree must be the root of a procfs.
+    pub source_is_procfs: bool,
     /// MOUNT_ATTR_* to set and to clear on the mount itself.
     pub attributes: Attributes,
     /// MOUNT_ATTR_* to set and to clear on it and on every mount below it.
@@ -521,6 +523,7 @@ calls! {
     Wait = "waitid(2)",
     Write = "write(2)",
     InsideProc = "checking that the target is outside of /proc",
+    SourceProcfs = "checking that the source is a procfs",
     DeviceNumbers = "checking the device's numbers",
     OutsideRoot = "checking that the directory is inside the container",
 }

@@ -87,6 +87,9 @@ fn content_hint(content: &Content, call: &str, errno: Errno) -> Option<&'static 
         (MountSource::Bind { .. }, "open_tree(2)", Errno::EACCES) => {
             Some("the mount's source is not accessible to the container's root user")
         }
+        (MountSource::Bind { .. }, "checking that the source is a procfs", _) => {
+            Some("only the root of a procfs may be bound on /proc")
+        }
         (MountSource::Filesystem { .. }, "fsopen(2)", Errno::ENODEV) => {
             Some("this kernel has no filesystem of this type (see /proc/filesystems)")
         }

@@ -460,6 +460,7 @@ fn mount_step<'a>(
         target: &mount.target,
         refuse_links: mount.refuse_links,
         inside_proc: mount.inside_proc,
+        source_is_procfs: mount.source_is_procfs,
         attributes: mount.attributes,
         recursive: mount.recursive,
         propagation: &mount.propagation,
