@@ -1,10 +1,10 @@
 //! A mount of type `cgroup`: the container's view of the cgroup filesystem, never the host's.
 
 use std::ffi::{CStr, CString};
-use std::path::Path;
 
 use runtime_init::Attributes;
 
+use super::cgroup::CgroupPath;
 use super::mount_options::RDONLY;
 use super::mounts::{Entry, Mounts, read_only};
 use super::namespaces::CGROUP;
@@ -40,7 +40,7 @@ pub(super) fn plan(
         CgroupLayout::V2(hierarchy) => {
             let source = view.unified(hierarchy, violations);
             let mut plan = view.mount(source, "", violations);
-            plan.propagation.clone_from(&entry.options.propagation);
+            plan.propagation.extend(&entry.options.propagation);
             mounts.contents.push(view.content(plan));
         }
         CgroupLayout::V1 {
@@ -68,6 +68,12 @@ fn refuse_data(entry: &Entry<'_>, violations: &mut Violations) {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
 struct View<'a> {
     entry: &'a Entry<'a>,
     target: &'a str,
@@ -85,7 +91,7 @@ impl View<'_> {
     ) {
         let mut top = self.mount(tmpfs(), "", violations);
         top.attributes.set &= !RDONLY;
-        top.propagation.clone_from(&self.entry.options.propagation);
+        top.propagation.extend(&self.entry.options.propagation);
         mounts.contents.push(self.content(top));
         for hierarchy in hierarchies {
             let name = base_name(&hierarchy.mount_point);
@@ -134,7 +140,7 @@ impl View<'_> {
 
     fn unified(&self, hierarchy: &CgroupMount, violations: &mut Violations) -> MountSource {
         if !self.has_namespace() {
-            return self.own_directory(hierarchy, violations);
+            return self.own_directory(hierarchy, Version::Two, violations);
         }
         MountSource::Filesystem {
             kind: c"cgroup2".to_owned(),
@@ -145,7 +151,7 @@ impl View<'_> {
 
     fn hierarchy(&self, hierarchy: &CgroupMount, violations: &mut Violations) -> MountSource {
         if !self.has_namespace() {
-            return self.own_directory(hierarchy, violations);
+            return self.own_directory(hierarchy, Version::One, violations);
         }
         let option = |controller: &String| match controller.split_once('=') {
             Some((key, value)) => (
@@ -163,25 +169,31 @@ impl View<'_> {
 
     /// Without a cgroup namespace the filesystem would show all of the host's cgroups: bind
     /// the container's own directory instead.
-    fn own_directory(&self, hierarchy: &CgroupMount, violations: &mut Violations) -> MountSource {
+    fn own_directory(
+        &self,
+        hierarchy: &CgroupMount,
+        version: Version,
+        violations: &mut Violations,
+    ) -> MountSource {
         let facts = &self.entry.facts;
-        let own = match facts
-            .linux
-            .cgroups_path
-            .as_deref()
-            .filter(|path| !path.is_empty())
-        {
-            // An unprivileged runtime has no cgroup but the one it is in.
-            _ if facts.host.euid != 0 => hierarchy.own_path.clone(),
-            Some(path) if path.starts_with('/') => path.to_owned(),
-            Some(path) => format!("{}/{path}", hierarchy.own_path),
-            None => format!("/{}", facts.id),
+        let mut path = hierarchy.mount_point.clone();
+        let mut descend = |name: &str| {
+            path.push('/');
+            path.push_str(name);
         };
-        let own = super::text::clean(&own);
-        let path = Path::new(&hierarchy.mount_point).join(own.trim_start_matches('/'));
-        let path = path.to_string_lossy();
+        // An unprivileged runtime has no cgroup but the one it is in.
+        if facts.host.euid != 0 {
+            own_names(hierarchy, 0).for_each(descend);
+        } else {
+            if matches!(facts.cgroup.path, CgroupPath::BelowOwn(_)) {
+                // A cgroup2 directory with processes has no children with controllers.
+                let above = usize::from(version == Version::Two);
+                own_names(hierarchy, above).for_each(&mut descend);
+            }
+            facts.cgroup.path.components().for_each(descend);
+        }
         MountSource::Bind {
-            path: c_string(path.trim_end_matches('/'), self.entry.place, violations),
+            path: c_string(&path, self.entry.place, violations),
             recursive: false,
             idmap: None,
         }
@@ -189,8 +201,12 @@ impl View<'_> {
 
     fn mount(&self, source: MountSource, below: &str, violations: &mut Violations) -> MountPlan {
         let options = self.entry.options;
+        let mut propagation = Vec::new();
         let (attributes, recursive) = match source {
-            MountSource::Bind { .. } => (options.attributes, options.recursive),
+            MountSource::Bind { .. } => {
+                propagation.extend(self.entry.facts.first_propagation(false));
+                (options.attributes, options.recursive)
+            }
             _ => (options.new_filesystem_attributes(), Attributes::default()),
         };
         MountPlan {
@@ -201,7 +217,7 @@ impl View<'_> {
             refuse_links: false,
             inside_proc: false,
             source_is_procfs: false,
-            propagation: Vec::new(),
+            propagation,
             copy_up: false,
         }
     }
@@ -220,6 +236,24 @@ impl View<'_> {
             origin: self.origin,
         }
     }
+}
+
+/// The names of the runtime's own cgroup but for the last so many; none if it lies outside of
+/// what this mount shows.
+fn own_names(hierarchy: &CgroupMount, above: usize) -> impl Iterator<Item = &str> {
+    let names = || {
+        hierarchy
+            .own_path
+            .split('/')
+            .filter(|name| !name.is_empty())
+    };
+    let outside = names().any(|name| name == "..");
+    let kept = if outside {
+        0
+    } else {
+        names().count().saturating_sub(above)
+    };
+    names().take(kept)
 }
 
 fn tmpfs() -> MountSource {

@@ -85,6 +85,7 @@ fn compile<'a>(
         gids: &mappings.gids,
     };
     let oci_version = version(spec, violations);
+    let cgroup = cgroup::plan(linux, id, host, violations);
     let rootfs = rootfs::plan(spec, linux, bundle, &namespaces, options, violations);
 
     let facts = ProcessFacts {
@@ -98,16 +99,16 @@ fn compile<'a>(
     let facts = MountFacts {
         bundle,
         host,
-        id,
         namespaces: &namespaces,
         ids,
         linux,
+        cgroup: &cgroup,
+        propagation: rootfs.propagation,
     };
     let contents = contents(spec, facts, &mut warnings, violations);
     let sysctls = sysctl::plan(linux, &namespaces, violations);
     let hooks = hooks::plan(spec.hooks.as_ref(), violations);
     let annotations = annotations(spec, violations);
-    let cgroup = cgroup::plan(linux, id, host, violations);
     namespaces::names(spec, &mut namespaces, violations);
     refuse_unsupported(linux, host, violations);
     bound_steps(contents.len() + sysctls.len(), &hooks, violations);

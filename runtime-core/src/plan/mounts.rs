@@ -12,10 +12,10 @@ use super::namespaces::{MOUNT, USER};
 use super::place::Place;
 use super::text::{c_string, clean, host_path, quoted};
 use super::{
-    Content, ContentAct, IdmapPlan, MountPlan, MountSource, NamespacesPlan, Origin, cgroup_mounts,
+    CgroupPlan, Content, ContentAct, IdmapPlan, MountPlan, MountSource, NamespacesPlan, Origin,
+    cgroup_mounts,
 };
 use crate::host::Host;
-use crate::id::ContainerId;
 use crate::spec::{self, Linux, Spec};
 use crate::violation::Violations;
 
@@ -46,10 +46,22 @@ const SUPERBLOCK_WORDS: [(u64, &std::ffi::CStr); 4] = [
 pub(super) struct MountFacts<'a> {
     pub(super) bundle: &'a Path,
     pub(super) host: &'a Host,
-    pub(super) id: &'a ContainerId,
     pub(super) namespaces: &'a NamespacesPlan,
     pub(super) ids: Ids<'a>,
     pub(super) linux: &'a Linux<'a>,
+    pub(super) cgroup: &'a CgroupPlan,
+    /// See [`super::RootfsPlan::propagation`].
+    pub(super) propagation: u64,
+}
+
+impl MountFacts<'_> {
+    /// What a bind mount's propagation becomes first.
+    ///
+    /// In a user namespace, and to map ids, the runtime opens the tree before the container's
+    /// mounts are told apart from the host's: such a tree has to be told apart by itself.
+    pub(super) fn first_propagation(self, idmapped: bool) -> Option<u64> {
+        (idmapped || self.namespaces.has(USER)).then_some(self.propagation)
+    }
 }
 
 /// All mounts, resolved.
@@ -449,6 +461,13 @@ impl Entry<'_> {
         let bind = matches!(source, MountSource::Bind { .. });
         let kernel_tree = self.is_new_filesystem() && ["proc", "sysfs"].contains(&self.kind());
         let (attributes, recursive) = self.attributes(&source);
+        let mut propagation = self.options.propagation.clone();
+        if let MountSource::Bind { idmap, .. } = &source
+            && let Some(first) = self.facts.first_propagation(idmap.is_some())
+            && propagation.first() != Some(&first)
+        {
+            propagation.insert(0, first);
+        }
         MountPlan {
             target: c_string(target, self.place.key("destination"), violations),
             refuse_links: kernel_tree || target == "/proc",
@@ -456,7 +475,7 @@ impl Entry<'_> {
             source_is_procfs: bind && target == "/proc",
             attributes,
             recursive,
-            propagation: self.options.propagation.clone(),
+            propagation,
             copy_up: self.options.copy_up,
             source,
         }

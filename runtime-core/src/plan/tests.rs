@@ -430,12 +430,41 @@ fn an_unprivileged_container_sees_the_cgroup_that_it_stays_in() {
         ..unprivileged_host()
     };
     let plan = plan_on(&rootless_config(1000, 100, false), &host);
-    let words = "bind /sys/fs/cgroup/memory/user.slice on /sys/fs/cgroup/memory (ro, nosuid, nodev, noexec, relatime)";
+    let words = "bind /sys/fs/cgroup/memory/user.slice on /sys/fs/cgroup/memory (ro, nosuid, nodev, noexec, relatime, rslave)";
     assert!(
         contents(&plan).iter().any(|content| content == words),
         "{:?}",
         contents(&plan)
     );
+}
+
+#[test]
+fn a_relative_cgroup_path_starts_where_the_cgroup_is_made() {
+    let text = |kinds: Value| {
+        patched(
+            &json!({"hostname": null, "mounts": [{"destination": "/cg", "type": "cgroup"}],
+            "linux": {"namespaces": kinds, "cgroupsPath": "group/box"}}),
+        )
+    };
+    let plan = plan_on(&text(json!([{"type": "mount"}])), &host());
+    insta::assert_snapshot!(contents(&plan)[0], @"bind /sys/fs/cgroup/group/box on /cg");
+    let plan = plan_on(&text(json!([{"type": "mount"}])), &hybrid_host());
+    insta::assert_snapshot!(contents(&plan)[4], @"bind /sys/fs/cgroup/memory/user.slice/group/box on /cg/memory");
+    insta::assert_snapshot!(contents(&plan)[6], @"bind /sys/fs/cgroup/unified/group/box on /cg/unified");
+}
+
+/// A tree that is opened among the host's mounts would carry the container's own mounts back.
+#[test]
+fn a_bind_mount_in_a_user_namespace_is_told_apart_from_the_host() {
+    let bind = json!([{"destination": "/x", "source": "/y", "options": ["bind"]}]);
+    let mut document = parse_value(&rootless_config(1000, 100, false));
+    document["mounts"] = bind.clone();
+    insta::assert_snapshot!(contents(&plan_on(&document.to_string(), &host()))[0], @"bind /y on /x (rslave)");
+    document["linux"]["rootfsPropagation"] = "shared".into();
+    insta::assert_snapshot!(contents(&plan_on(&document.to_string(), &host()))[0], @"bind /y on /x (shared)");
+    let mut document = parse_value(&default_config(true));
+    document["mounts"] = bind;
+    insta::assert_snapshot!(contents(&plan_on(&document.to_string(), &host()))[0], @"bind /y on /x");
 }
 
 #[test]
