@@ -143,6 +143,10 @@ impl Init<'_> {
             Missing::File
         };
         let target = self.open_target(mount, missing, Some(tree))?;
+        if !is_directory && sys::fstat(target.raw()).at(Call::Fstat)?.is_directory() {
+            // move_mount(2) would say EINVAL, which it says of much else.
+            return refuse(Call::MoveMount, libc::ENOTDIR);
+        }
 
         // Before it is attached, so that it is never there without its restrictions.
         let early = set_attributes(tree, 0, mount.attributes);

@@ -101,14 +101,19 @@ pub(crate) fn open_in_proc(proc: RawFd, path: &CStr, flags: i32) -> sys::Result<
 /// What `path` leads to, with everything made that is missing on the way.
 ///
 /// A dangling link is followed: what it names is what is missing. Parents are directories of
-/// mode 0755; nothing that exists is changed.
+/// mode 0755; nothing that exists is changed. Something else than a wanted directory fails with
+/// ENOTDIR.
 pub(crate) fn ensure(
     root: RawFd,
     path: &CStr,
     missing: Missing,
     links: Links,
 ) -> Result<Fd, Failure> {
-    match open(root, path, libc::O_PATH, links) {
+    let flags = match missing {
+        Missing::Directory(_) => libc::O_PATH | libc::O_DIRECTORY,
+        Missing::File => libc::O_PATH,
+    };
+    match open(root, path, flags, links) {
         Err(Errno(libc::ENOENT)) => {}
         done => return done.at(Call::Open),
     }
@@ -116,7 +121,7 @@ pub(crate) fn ensure(
     while let Some(name) = walk.next().at(Call::Open)? {
         walk.enter(&name, missing)?;
     }
-    open(root, walk.done.as_c_str(), libc::O_PATH, links).at(Call::Open)
+    open(root, walk.done.as_c_str(), flags, links).at(Call::Open)
 }
 
 /// The directory that `path` is in, made if it is missing, and the last part of `path`.
