@@ -440,7 +440,10 @@ fn a_user_without_a_runtime_directory_is_told_what_to_do() {
     let binary = tempfile::tempdir().unwrap();
     let copy = binary.path().join("tare");
     // Not by this process: a child of another test could hold the copy open for writing.
-    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_tare")).arg(&copy).status();
+    let copied = std::process::Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_tare"))
+        .arg(&copy)
+        .status();
     assert!(copied.unwrap().success());
     open_to_all(binary.path());
     let mut command = std::process::Command::new(&copy);

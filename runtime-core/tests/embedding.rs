@@ -2,7 +2,7 @@
 //!
 //! These tests call the library in the test process itself, whose harness has threads that
 //! allocate: what every other runtime forbids is here the ordinary case.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,17 +1,19 @@
 //! What the parent opens for the child before there is one: namespaces, trees, the start
 //! socket, the hooks' state.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 
-use super::idmap;
 use super::{LaunchError, Stage};
-use crate::plan::{ContentAct, IdMapping, IdmapPlan, MountSource, Plan};
+use super::{explain, idmap};
+use crate::plan::{ContentAct, IdmapPlan, JoinedNamespace, MountSource, Plan};
 use crate::sys;
+
+const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
 
 /// Descriptors that the child inherits, by what they are for.
 #[derive(Debug, Default)]
@@ -43,6 +45,7 @@ impl HostFiles {
                 .map_err(|errno| LaunchError::namespace(joined, Stage::Open, errno))?;
             check_namespace_type(&fd, joined.kind)
                 .map_err(|errno| LaunchError::namespace(joined, Stage::Type, errno))?;
+            refuse_own_namespace(&fd, joined, plan)?;
             files.namespaces.push(fd);
         }
         let opens_all = privileged_parent && plan.namespaces.has(libc::CLONE_NEWUSER as u64);
@@ -59,7 +62,8 @@ impl HostFiles {
                 continue;
             };
             if opens_all || idmap.is_some() {
-                let tree = open_bind(plan, path, *recursive, idmap.as_ref())
+                let tree = files
+                    .open_bind(plan, path, *recursive, idmap.as_ref())
                     .map_err(|(call, errno)| LaunchError::content(content, call, errno))?;
                 files.trees.push((index, tree));
             }
@@ -82,12 +86,51 @@ impl HostFiles {
         Ok(files)
     }
 
+    /// A detached copy of a host's tree, with mapped ids if asked for.
+    fn open_bind(
+        &self,
+        plan: &Plan,
+        path: &CStr,
+        recursive: bool,
+        idmap: Option<&IdmapPlan>,
+    ) -> Result<OwnedFd, (&'static str, Errno)> {
+        const OPEN_TREE_CLONE: u32 = 1;
+        const AT_RECURSIVE: u32 = 0x8000;
+        let recursion = if recursive { AT_RECURSIVE } else { 0 };
+        let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as u32 | recursion;
+        let tree =
+            sys::open_tree(AT_FDCWD, path, flags).map_err(|errno| ("open_tree(2)", errno))?;
+        let Some(idmap) = idmap else { return Ok(tree) };
+        let has_own = !idmap.uid_mappings.is_empty();
+        match self.joined_user_namespace(plan) {
+            Some(namespace) if !has_own => {
+                idmap::map_tree_as(tree.as_fd(), idmap.recursive, namespace)?;
+            }
+            _ => {
+                let (uids, gids) = if has_own {
+                    (&idmap.uid_mappings, &idmap.gid_mappings)
+                } else {
+                    (&plan.namespaces.uid_mappings, &plan.namespaces.gid_mappings)
+                };
+                idmap::map_tree(tree.as_fd(), idmap.recursive, uids, gids)?;
+            }
+        }
+        Ok(tree)
+    }
+
+    fn joined_user_namespace(&self, plan: &Plan) -> Option<BorrowedFd<'_>> {
+        let position = plan
+            .namespaces
+            .joined
+            .iter()
+            .position(|joined| joined.kind == NEWUSER)?;
+        self.namespaces.get(position).map(AsFd::as_fd)
+    }
+
     /// The tree that was opened for this entry of `plan.contents`.
     pub(super) fn tree(&self, index: usize) -> Option<BorrowedFd<'_>> {
-        self.trees
-            .iter()
-            .find(|(of, _)| *of == index)
-            .map(|(_, tree)| tree.as_fd())
+        let found = self.trees.binary_search_by_key(&index, |(of, _)| *of);
+        found.ok().map(|position| self.trees[position].1.as_fd())
     }
 
     /// All descriptor numbers, for the child to keep.
@@ -121,29 +164,42 @@ fn check_namespace_type(namespace: &OwnedFd, kind: u64) -> Result<(), Errno> {
     }
 }
 
-/// A detached copy of a host's tree, with mapped ids if asked for.
-fn open_bind(
+/// Refuses to set sysctls in a namespace that was joined by a path and is the runtime's own:
+/// they would be the host's.
+fn refuse_own_namespace(
+    namespace: &OwnedFd,
+    joined: &JoinedNamespace,
     plan: &Plan,
-    path: &CStr,
-    recursive: bool,
-    idmap: Option<&IdmapPlan>,
-) -> Result<OwnedFd, (&'static str, Errno)> {
-    const OPEN_TREE_CLONE: u32 = 1;
-    const AT_RECURSIVE: u32 = 0x8000;
-    let recursion = if recursive { AT_RECURSIVE } else { 0 };
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as u32 | recursion;
-    let tree = sys::open_tree(AT_FDCWD, path, flags).map_err(|errno| ("open_tree(2)", errno))?;
-    if let Some(idmap) = idmap {
-        let own = |own: &[IdMapping], containers: &[IdMapping]| {
-            if own.is_empty() {
-                containers.to_vec()
-            } else {
-                own.to_vec()
-            }
-        };
-        let uids = own(&idmap.uid_mappings, &plan.namespaces.uid_mappings);
-        let gids = own(&idmap.gid_mappings, &plan.namespaces.gid_mappings);
-        idmap::map_tree(tree.as_fd(), idmap.recursive, &uids, &gids)?;
+) -> Result<(), LaunchError> {
+    let sysctl_prefix: &[u8] = match joined.kind {
+        kind if kind == libc::CLONE_NEWNET as u64 => b"net/",
+        kind if kind == libc::CLONE_NEWUSER as u64 => b"user/",
+        kind if kind == libc::CLONE_NEWUTS as u64 => b"kernel/domainname",
+        kind if kind == libc::CLONE_NEWIPC as u64 => b"",
+        _ => return Ok(()),
+    };
+    let is_concerned = |path: &CString| path.as_bytes().starts_with(sysctl_prefix);
+    let Some((path, _)) = plan.sysctls.iter().find(|(path, _)| is_concerned(path)) else {
+        return Ok(());
+    };
+    let name = explain::namespace_name(joined.kind);
+    let file = if name == "network" { "net" } else { name };
+    let own = nix::sys::stat::stat(format!("/proc/self/ns/{file}").as_str());
+    let theirs = nix::sys::stat::fstat(namespace);
+    match (own, theirs) {
+        (Ok(own), Ok(theirs)) if (own.st_dev, own.st_ino) != (theirs.st_dev, theirs.st_ino) => {
+            Ok(())
+        }
+        (Ok(_), Ok(_)) => Err(LaunchError::Step {
+            act: format!("set sysctl {}", path.to_string_lossy().replace('/', ".")),
+            call: "checking the namespace",
+            reason: format!(
+                "the joined {name} namespace is the host's own: the sysctl would be set for the whole host"
+            ),
+            errno: Errno::EPERM,
+        }),
+        (Err(errno), _) | (_, Err(errno)) => {
+            Err(LaunchError::namespace(joined, Stage::Open, errno))
+        }
     }
-    Ok(tree)
 }

@@ -124,10 +124,19 @@ pub(super) fn map_tree(
     uids: &[IdMapping],
     gids: &[IdMapping],
 ) -> Result<(), (&'static str, Errno)> {
-    const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
-    const AT_RECURSIVE: i32 = 0x8000;
     let namespace =
         user_namespace(uids, gids).map_err(|errno| ("user namespace for idmap", errno))?;
+    map_tree_as(tree, recursive, namespace.as_fd())
+}
+
+/// Gives a detached tree the id mappings of this user namespace.
+pub(super) fn map_tree_as(
+    tree: BorrowedFd<'_>,
+    recursive: bool,
+    namespace: BorrowedFd<'_>,
+) -> Result<(), (&'static str, Errno)> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+    const AT_RECURSIVE: i32 = 0x8000;
     let attributes = sys::MountAttributes {
         set: MOUNT_ATTR_IDMAP,
         user_namespace: u64::try_from(namespace.as_raw_fd()).unwrap_or(u64::MAX),

@@ -140,10 +140,8 @@ impl<'a> Arrays<'a> {
     }
 
     fn parameters(&self, index: usize) -> &[Parameter<'a>] {
-        let found = self.parameters.iter().find(|(of, _)| *of == index);
-        found
-            .map(|(_, parameters)| parameters.as_slice())
-            .unwrap_or_default()
+        let found = self.parameters.binary_search_by_key(&index, |(of, _)| *of);
+        found.map_or(&[], |position| self.parameters[position].1.as_slice())
     }
 }
 

@@ -85,6 +85,7 @@ pub fn tmpfs(target: &str) -> Mount<'static> {
         target: c(target),
         refuse_links: false,
         inside_proc: false,
+        source_is_procfs: false,
         attributes: Attributes::default(),
         recursive: Attributes::default(),
         propagation: &[],
