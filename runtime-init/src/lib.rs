@@ -23,6 +23,7 @@ mod host_mounts;
 mod identity;
 mod interpreter;
 mod masks;
+mod mount_flags;
 mod mounts;
 mod namespaces;
 mod paths;

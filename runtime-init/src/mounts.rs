@@ -6,6 +6,7 @@ use core::ffi::CStr;
 use crate::copy;
 use crate::failure::{At, refuse};
 use crate::interpreter::Init;
+use crate::mount_flags::{changed, flags_of_statfs};
 use crate::paths::{self, Links, Missing};
 use crate::program::{Attributes, Call, Failure, Mount, RawFd, Source};
 use crate::sys::{self, Errno, Fd, MountAttr};
@@ -180,7 +181,7 @@ impl Init<'_> {
         } else {
             self.open_target(mount, DIRECTORY, None)?
         };
-        let flags = classic.flags | mount_flags(mount.attributes.set);
+        let flags = classic.flags | changed(0, mount.attributes);
         self.with_name_of(target.raw(), |name| {
             sys::mount(
                 Some(classic.device),
@@ -284,13 +285,7 @@ impl Init<'_> {
     /// mount_setattr(2) for Linux 5.10 and 5.11, which lack it.
     fn remount(&self, mount: RawFd, attributes: Attributes) -> Result<(), Failure> {
         let now = flags_of_statfs(sys::fstatfs(mount).at(Call::Fstatfs)?.flags);
-        let cleared = mount_flags(attributes.clear & !sys::MOUNT_ATTR_ATIME);
-        let flags = if attributes.clear & sys::MOUNT_ATTR_ATIME == 0 {
-            now & !cleared
-        } else {
-            now & !(cleared | libc::MS_NOATIME | libc::MS_RELATIME)
-        };
-        let flags = flags | mount_flags(attributes.set) | libc::MS_REMOUNT | libc::MS_BIND;
+        let flags = changed(now, attributes) | libc::MS_REMOUNT | libc::MS_BIND;
         self.with_name_of(mount, |name| sys::mount(None, name, None, flags, None))
             .at(Call::Mount)
     }
@@ -419,71 +414,9 @@ fn is_procfs_root(fd: RawFd) -> Result<bool, Failure> {
     Ok(is_procfs(fd)? && inode == sys::PROC_ROOT_INODE)
 }
 
-/// MS_* for MOUNT_ATTR_*; an access time field of 0 is relatime, which is mount(2)'s default.
-fn mount_flags(attributes: u64) -> u64 {
-    let access = match attributes & sys::MOUNT_ATTR_ATIME {
-        sys::MOUNT_ATTR_NOATIME => libc::MS_NOATIME,
-        sys::MOUNT_ATTR_STRICTATIME => libc::MS_STRICTATIME,
-        _ => 0,
-    };
-    [
-        (sys::MOUNT_ATTR_RDONLY, libc::MS_RDONLY),
-        (sys::MOUNT_ATTR_NOSUID, libc::MS_NOSUID),
-        (sys::MOUNT_ATTR_NODEV, libc::MS_NODEV),
-        (sys::MOUNT_ATTR_NOEXEC, libc::MS_NOEXEC),
-        (sys::MOUNT_ATTR_NODIRATIME, libc::MS_NODIRATIME),
-        (sys::MOUNT_ATTR_NOSYMFOLLOW, sys::MS_NOSYMFOLLOW),
-    ]
-    .iter()
-    .filter(|(attribute, _)| attributes & attribute != 0)
-    .fold(access, |flags, (_, flag)| flags | flag)
-}
-
-/// MS_* for the `f_flags` of statfs(2).
-fn flags_of_statfs(status: u64) -> u64 {
-    let same = libc::MS_RDONLY
-        | libc::MS_NOSUID
-        | libc::MS_NODEV
-        | libc::MS_NOEXEC
-        | libc::MS_NOATIME
-        | libc::MS_NODIRATIME;
-    let moved = |from: u64, to: u64| if status & from == 0 { 0 } else { to };
-    (status & same)
-        | moved(sys::ST_RELATIME, libc::MS_RELATIME)
-        | moved(sys::ST_NOSYMFOLLOW, sys::MS_NOSYMFOLLOW)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_attribute_has_its_mount_flag() {
-        let all = sys::MOUNT_ATTR_RDONLY
-            | sys::MOUNT_ATTR_NOSUID
-            | sys::MOUNT_ATTR_NODEV
-            | sys::MOUNT_ATTR_NOEXEC
-            | sys::MOUNT_ATTR_NODIRATIME
-            | sys::MOUNT_ATTR_NOSYMFOLLOW
-            | sys::MOUNT_ATTR_STRICTATIME;
-        let flags = libc::MS_RDONLY
-            | libc::MS_NOSUID
-            | libc::MS_NODEV
-            | libc::MS_NOEXEC
-            | libc::MS_NODIRATIME
-            | sys::MS_NOSYMFOLLOW
-            | libc::MS_STRICTATIME;
-        assert_eq!(mount_flags(all), flags);
-        assert_eq!(mount_flags(sys::MOUNT_ATTR_NOATIME), libc::MS_NOATIME);
-        assert_eq!(mount_flags(0), 0);
-    }
-
-    #[test]
-    fn flags_that_statfs_tells_survive_a_remount() {
-        let told = libc::MS_NOSUID | libc::MS_NODEV | sys::ST_RELATIME | sys::ST_NOSYMFOLLOW;
-        let kept = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_RELATIME | sys::MS_NOSYMFOLLOW;
-        assert_eq!(flags_of_statfs(told), kept);
-    }
 
     #[test]
     fn only_strings_that_fsconfig_takes_go_there() {

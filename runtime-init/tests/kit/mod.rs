@@ -61,6 +61,32 @@ pub fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
+/// A seccomp filter that lets these system calls fail with this errno, and allows all others.
+pub fn refusing(calls: &[libc::c_long], errno: i32) -> &'static [libc::sock_filter] {
+    const RETURN_ERRNO: u32 = 0x0005_0000;
+    const ALLOW: u32 = 0x7fff_0000;
+    let statement = |code: u32, k: u32| libc::sock_filter {
+        code: code.try_into().unwrap(),
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let refused = |call: &libc::c_long| {
+        let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        let jump = statement(equal, (*call).try_into().unwrap());
+        let jump = libc::sock_filter { jf: 1, ..jump };
+        [
+            jump,
+            statement(libc::BPF_RET, RETURN_ERRNO | errno.cast_unsigned()),
+        ]
+    };
+    // The number of the call is the first word of what a filter sees.
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
+    program.extend(calls.iter().flat_map(refused));
+    program.push(statement(libc::BPF_RET, ALLOW));
+    keep(&program)
+}
+
 /// Whether a test that needs root can run; a test that can't says so, and fails where skips are
 /// not allowed.
 pub fn can_be_root(test: &str) -> bool {

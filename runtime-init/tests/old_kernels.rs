@@ -1,0 +1,158 @@
+//! Linux 5.10 and 5.11 lack mount_setattr(2) and CLOSE_RANGE_CLOEXEC; a filter that hides them
+//! shows what a container is there.
+
+#![allow(clippy::unwrap_used, reason = "tests end by a panic")]
+
+mod kit;
+
+use kit::{NEWUSER, Outcome, Root, bind, failure, proc, refusing, tmpfs};
+use runtime_init::{Attributes, Call, Mount, Step};
+
+const RDONLY: u64 = 1;
+const NOSUID: u64 = 2;
+const NODEV: u64 = 4;
+const NOEXEC: u64 = 8;
+const NOATIME: u64 = 0x10;
+
+fn set(set: u64) -> Attributes {
+    Attributes { set, clear: 0 }
+}
+
+/// Runs where the kernel has no mount_setattr.
+fn run(root: &Root, flags: u64, steps: &[Step<'static>], script: &str) -> Outcome {
+    let program = refusing(&[libc::SYS_mount_setattr], libc::ENOSYS);
+    let first = [Step::Seccomp { program, flags: 0 }, Step::Umask(0o022)];
+    let mut before = vec![Step::Mount(proc("/proc"))];
+    before.extend_from_slice(steps);
+    let options = "options() { grep \" $1 \" /proc/self/mountinfo | cut -d' ' -f6-7; };";
+    root.scene()
+        .flags(flags)
+        .first(&first)
+        .before(&before)
+        .run(&format!("{options} {script}"))
+}
+
+#[test]
+fn a_bind_mount_gets_its_attributes_and_keeps_others() {
+    let root = Root::new();
+    let source = Mount {
+        attributes: set(NOSUID | NODEV),
+        ..tmpfs("/source")
+    };
+    let copy = Mount {
+        attributes: set(RDONLY | NOEXEC),
+        ..bind(root.path("source"), "/copy")
+    };
+    let steps = [Step::Mount(source), Step::Mount(copy)];
+    let script = "options /source; options /copy; touch /copy/x 2>&- || echo refused";
+    for flags in [0, NEWUSER] {
+        let output = run(&root, flags, &steps, script).output();
+        assert_eq!(
+            output,
+            "rw,nosuid,nodev,relatime -\nro,nosuid,nodev,noexec,relatime -\nrefused\n"
+        );
+    }
+}
+
+#[test]
+fn a_mount_that_is_there_changes_its_attributes() {
+    let root = Root::new();
+    let first = Mount {
+        attributes: set(NOSUID | NOEXEC | NOATIME),
+        ..tmpfs("/t")
+    };
+    let change = Attributes {
+        set: RDONLY,
+        clear: NOEXEC | 0x70,
+    };
+    let source = runtime_init::Source::Existing;
+    let second = Mount {
+        source,
+        attributes: change,
+        ..tmpfs("/t")
+    };
+    let steps = [Step::Mount(first), Step::Mount(second)];
+    assert_eq!(
+        run(&root, 0, &steps, "options /t").output(),
+        "ro,nosuid,relatime -\n"
+    );
+}
+
+#[test]
+fn read_only_paths_and_roots_are() {
+    let root = Root::new();
+    root.dir("d");
+    let steps = [
+        Step::ReadonlyPath(c"/d"),
+        Step::Mount(tmpfs("/t")),
+        Step::ReadonlyRootfs,
+    ];
+    let script = "touch /d/x 2>&- || echo path; touch /x 2>&- || echo root; touch /t/x && echo t";
+    for flags in [0, NEWUSER] {
+        assert_eq!(
+            run(&root, flags, &steps, script).output(),
+            "path\nroot\nt\n"
+        );
+    }
+}
+
+#[test]
+fn a_copied_up_filesystem_becomes_read_only_at_last() {
+    let root = Root::new();
+    root.file("var/x", "kept");
+    let mount = Mount {
+        copy_up: true,
+        attributes: set(RDONLY),
+        ..tmpfs("/var")
+    };
+    let script = "cat /var/x; touch /var/y 2>&- || echo refused";
+    let outcome = run(&root, 0, &[Step::Mount(mount)], script);
+    assert_eq!(outcome.output(), "keptrefused\n");
+}
+
+#[test]
+fn propagation_is_set() {
+    let root = Root::new();
+    let mount = Mount {
+        propagation: &[libc::MS_SHARED | libc::MS_REC],
+        ..tmpfs("/t")
+    };
+    let output = run(&root, 0, &[Step::Mount(mount)], "options /t").output();
+    assert!(output.contains("shared:"), "{output}");
+}
+
+#[test]
+fn what_needs_the_newer_call_is_refused() {
+    let root = Root::new();
+    root.dir("source");
+    let mount = Mount {
+        recursive: set(RDONLY),
+        ..bind(root.path("source"), "/copy")
+    };
+    let failed = run(&root, 0, &[Step::Mount(mount)], "true").failure();
+    assert_eq!(failed, failure(Call::MountSetattr, libc::ENOSYS));
+}
+
+#[test]
+fn a_mask_needs_no_newer_call() {
+    let root = Root::new();
+    root.file("f", "f").file("d/x", "");
+    let steps = [Step::MaskedPath(c"/f"), Step::MaskedPath(c"/d")];
+    let script = "cat /f; ls /d; touch /d/x 2>&- || echo refused";
+    assert_eq!(run(&root, 0, &steps, script).output(), "refused\n");
+}
+
+#[test]
+fn descriptors_close_one_by_one() {
+    let root = Root::new();
+    let program = refusing(&[libc::SYS_close_range], libc::EINVAL);
+    let outcome = root
+        .scene()
+        .before(&[Step::Mount(proc("/proc"))])
+        .after(&[
+            Step::Seccomp { program, flags: 0 },
+            Step::CloseOnExecFrom(3),
+        ])
+        .run("ls /proc/self/fd | tr '\\n' ' '");
+    assert_eq!(outcome.output(), "0 1 2 3 ");
+}
