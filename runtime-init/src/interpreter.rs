@@ -37,6 +37,10 @@ pub(crate) struct Init<'p> {
 ///
 /// When a step fails, the listener gets one [`Message::FAILURE`] and the process ends with
 /// status 1.
+///
+/// The child has copies of all descriptors of its parent, the parent's end of the socket among
+/// them; as long as it has that one it does not notice the parent's death. [`Step::KeepOnly`]
+/// is for that.
 pub fn run(program: &Program<'_>) -> ! {
     let mut init = Init::new(program);
     for (index, step) in program.steps.iter().enumerate() {
