@@ -52,8 +52,10 @@ impl Init<'_> {
     /// Lets descriptors from `first` on close at execve(2).
     pub(crate) fn close_on_exec_from(&self, first: u32) -> Result<(), Failure> {
         match sys::close_range(first, u32::MAX, sys::CLOSE_RANGE_CLOEXEC) {
-            // Before Linux 5.11 the flag is not known.
-            Err(Errno(libc::EINVAL | libc::ENOSYS)) => self.mark_each_close_on_exec(first),
+            // Before Linux 5.11 the flag is not known; a container's filter may hide the call.
+            Err(Errno(libc::EINVAL | libc::ENOSYS | libc::EPERM)) => {
+                self.mark_each_close_on_exec(first)
+            }
             done => done.at(Call::CloseRange),
         }
     }

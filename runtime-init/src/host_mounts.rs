@@ -42,7 +42,18 @@ impl Init<'_> {
                 remove_if_procfs(line, rootfs.as_bytes())?;
             }
             kept = filled.len() - (end + 1);
-            buffer.copy_within(end + 1..end + 1 + kept, 0);
+            keep_rest(&mut buffer, end + 1, kept);
+        }
+    }
+}
+
+/// Moves the beginning of a line to the front.
+fn keep_rest(buffer: &mut [u8], from: usize, length: usize) {
+    for at in 0..length {
+        if let Some(byte) = buffer.get(from + at).copied()
+            && let Some(front) = buffer.get_mut(at)
+        {
+            *front = byte;
         }
     }
 }

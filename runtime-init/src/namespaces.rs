@@ -35,13 +35,13 @@ impl Init<'_> {
     pub(crate) fn respawn(&mut self, flags: u64) -> Result<(), Failure> {
         let (told, tells) = sys::pipe().at(Call::Clone)?;
         // With CLONE_PARENT the exit signal is the first process's, and must not be given.
-        match fork_sibling(flags).at(Call::Clone)? {
-            Some(pid) => {
+        match sys::fork(flags | sys::CLONE_PARENT, 0).at(Call::Clone)? {
+            Forked::Parent { pid, .. } => {
                 self.tell_respawned(pid)?;
                 write_whole(tells.raw(), b"1")?;
                 sys::exit(0)
             }
-            None => {
+            Forked::Child => {
                 drop(tells);
                 let mut word = [0];
                 match sys::uninterrupted(|| sys::read(told.raw(), &mut word)) {
@@ -144,22 +144,6 @@ fn key_permissions(description: &[u8]) -> Option<u32> {
     let field = description.split(|byte| *byte == b';').nth(3)?;
     let digits = core::str::from_utf8(field).ok()?;
     u32::from_str_radix(digits, 16).ok()
-}
-
-/// A process with the same parent as this one; its pid, and nothing in itself.
-///
-/// A process that enters a running container has the container's seccomp filter by now, which
-/// may hide clone3(2), whose arguments it can't check. Without new namespaces the older call
-/// does the same.
-fn fork_sibling(flags: u64) -> Result<Option<i32>, Errno> {
-    match sys::fork(flags | sys::CLONE_PARENT, 0) {
-        Ok(Forked::Parent { pid, .. }) => Ok(Some(pid)),
-        Ok(Forked::Child) => Ok(None),
-        Err(Errno(libc::ENOSYS | libc::EPERM)) if flags == 0 => {
-            sys::fork_by_clone(sys::CLONE_PARENT)
-        }
-        Err(errno) => Err(errno),
-    }
 }
 
 #[cfg(test)]

@@ -143,6 +143,62 @@ fn a_mask_needs_no_newer_call() {
 }
 
 #[test]
+fn a_filter_that_hides_younger_calls_does_not_hide_the_program() {
+    let root = Root::new();
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        let hidden = [libc::SYS_statx, libc::SYS_faccessat2];
+        let filter = Step::Seccomp {
+            program: refusing(&hidden, errno),
+            flags: 0,
+        };
+        assert_eq!(
+            root.scene().after(&[filter]).run("echo in").output(),
+            "in\n"
+        );
+        let missing = root.scene().after(&[filter]).exec(&["/missing"]).failure();
+        assert_eq!(missing, failure(Call::Execve, libc::ENOENT));
+    }
+}
+
+#[test]
+fn a_hook_and_a_second_process_start_where_clone3_is_hidden() {
+    let root = Root::new();
+    root.script("hook", "#!/bin/sh\ntouch /ran\n");
+    let state = std::fs::File::open("/dev/null").unwrap();
+    let hook = runtime_init::Hook {
+        path: c"/hook",
+        argv: kit::array(&["hook"]),
+        envp: kit::array(&["PATH=/bin"]),
+        timeout_ms: 60_000,
+        state: std::os::fd::AsRawFd::as_raw_fd(&state),
+        output: 2,
+    };
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        let filter = Step::Seccomp {
+            program: refusing(&[libc::SYS_clone3], errno),
+            flags: 0,
+        };
+        let steps = [filter, Step::Hook(hook)];
+        let outcome = root.scene().after(&steps).run("ls /ran");
+        assert_eq!(outcome.output(), "/ran\n");
+        std::fs::remove_file(root.path("ran")).unwrap();
+
+        // The first process of a pid namespace can have no sibling, so this is one of the host's.
+        let steps = [
+            Step::NoNewPrivileges,
+            filter,
+            Step::Respawn(0),
+            Step::FindProgram(&[c"/bin/sh"]),
+            Step::Exec(runtime_init::Exec {
+                argv: kit::array(&["sh", "-c", "echo second"]),
+                envp: kit::array(&[]),
+            }),
+        ];
+        assert_eq!(kit::run_steps(0, &steps).output(), "second\n");
+    }
+}
+
+#[test]
 fn descriptors_close_one_by_one() {
     let root = Root::new();
     let program = refusing(&[libc::SYS_close_range], libc::EINVAL);

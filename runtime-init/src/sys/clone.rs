@@ -85,37 +85,52 @@ pub(crate) enum Forked {
     },
 }
 
-/// clone3(2) of this process, which has one thread, with these further flags and the signals'
-/// default handlers.
+/// A copy of this process, which has one thread, with these further flags.
+///
+/// By clone3(2); under a container's seccomp filter, which may hide a call whose arguments it
+/// can't see (ENOSYS, EPERM), by clone(2).
 pub(crate) fn fork(flags: u64, exit_signal: i32) -> Result<Forked> {
     /// CLONE_VM | CLONE_VFORK.
     const SHARING: u64 = 0x4100;
+    let flags = (flags & !SHARING) | CLONE_PIDFD;
+    let signal = u64::from(exit_signal.unsigned_abs());
     let mut pidfd = -1_i32;
     let args = CloneArgs {
-        flags: (flags & !SHARING) | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+        flags: flags | CLONE_CLEAR_SIGHAND,
         pidfd: from_mut(&mut pidfd) as u64,
-        exit_signal: u64::from(exit_signal.unsigned_abs()),
+        exit_signal: signal,
         ..CloneArgs::default()
     };
     // SAFETY: memory is not shared, there is no new stack, and `pidfd` outlives the call. The
     // child is a copy of the init process, which has no locks and no allocator.
-    match unsafe { clone3(&args) }.map_err(Errno)? {
-        Cloned::Child => Ok(Forked::Child),
-        Cloned::Parent { pid } => Ok(Forked::Parent {
+    let cloned = match unsafe { clone3(&args) } {
+        Err(libc::ENOSYS | libc::EPERM) => clone(flags, signal, &mut pidfd)?,
+        cloned => cloned.map_err(Errno)?,
+    };
+    Ok(match cloned {
+        Cloned::Child => Forked::Child,
+        Cloned::Parent { pid } => Forked::Parent {
             pid,
             pidfd: Fd(pidfd),
-        }),
-    }
+        },
+    })
 }
 
-/// clone(2), the older call, of this process, which has one thread: for a container whose
-/// seccomp filter hides clone3(2). Gives the child's pid, nothing in the child.
-pub(crate) fn fork_by_clone(flags: u64) -> Result<Option<i32>> {
-    let flags = usize::try_from(flags).map_err(|_| Errno(libc::EINVAL))?;
-    // SAFETY: no pointer and no stack are passed, and `flags` shares no memory (the only caller
-    // passes CLONE_PARENT): the child returns on its own copy of this stack.
-    match unsafe { syscall(libc::SYS_clone, [flags, 0, 0, 0, 0, 0]) }? {
-        0 => Ok(None),
-        pid => Ok(Some(super::int(pid))),
+/// clone(2), the older call. Signal handlers stay, of which the init process has none.
+fn clone(flags: u64, exit_signal: u64, pidfd: &mut i32) -> Result<Cloned> {
+    /// CSIGNAL: where the newer call has a field for the signal, and CLONE_NEWTIME its bit.
+    const SIGNAL: u64 = 0xff;
+    if flags & SIGNAL != 0 {
+        return Err(Errno(libc::ENOSYS));
+    }
+    let flags = usize::try_from(flags | exit_signal).map_err(|_| Errno(libc::EINVAL))?;
+    let args = [flags, 0, from_mut(pidfd) as usize, 0, 0, 0];
+    // SAFETY: memory is not shared (the only caller sees to it), so with no new stack the child
+    // returns on its own copy of this one; the third argument is room for a C int, the pidfd.
+    match unsafe { syscall(libc::SYS_clone, args) }? {
+        0 => Ok(Cloned::Child),
+        pid => Ok(Cloned::Parent {
+            pid: super::int(pid),
+        }),
     }
 }

@@ -20,7 +20,7 @@ mod socket;
 
 pub(crate) use self::abi::*;
 pub use self::clone::{CloneArgs, Cloned, clone3};
-pub(crate) use self::clone::{Forked, fork, fork_by_clone};
+pub(crate) use self::clone::{Forked, fork};
 pub(crate) use self::file::*;
 pub(crate) use self::mount::*;
 pub(crate) use self::process::*;
