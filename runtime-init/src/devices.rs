@@ -6,7 +6,7 @@ use crate::failure::{At, refuse};
 use crate::interpreter::Init;
 use crate::mounts::is_procfs;
 use crate::paths::{self, Links, Missing, Name, Path};
-use crate::program::{Call, Device, Failure};
+use crate::program::{Call, Device, Failure, RawFd};
 use crate::sys::{self, Errno, Fd};
 
 impl Init<'_> {
@@ -31,6 +31,9 @@ impl Init<'_> {
         let is_new = made != Err(Errno(libc::EEXIST));
         if is_new {
             made.at(Call::Mknod)?;
+            if is_owned(device, directory.raw(), &name)? {
+                return Ok(());
+            }
         }
         let node = paths::entry(directory.raw(), name.as_c_str()).at(Call::Open)?;
         if !is_same(device, &node)? {
@@ -70,6 +73,13 @@ impl Init<'_> {
     }
 }
 
+/// Whether a node that was just made is the right one and has its owner already, which it has
+/// unless its directory gives its group away or config.json wants another.
+fn is_owned(device: &Device<'_>, directory: RawFd, name: &Name) -> Result<bool, Failure> {
+    let node = sys::statx(directory, name.as_c_str(), libc::AT_SYMLINK_NOFOLLOW.cast_unsigned()).at(Call::Fstat)?;
+    Ok(is_same_status(device, &node) && (node.uid, node.gid) == (device.uid, device.gid))
+}
+
 /// Binds the host's node of the same device over a file of the rootfs.
 fn bind_device(
     device: &Device<'_>,
@@ -95,9 +105,13 @@ fn bind_device(
 
 fn is_same(device: &Device<'_>, node: &Fd) -> Result<bool, Failure> {
     let status = sys::fstat(node.raw()).at(Call::Fstat)?;
+    Ok(is_same_status(device, &status))
+}
+
+fn is_same_status(device: &Device<'_>, status: &sys::Status) -> bool {
     let kind = device.mode & libc::S_IFMT;
-    Ok(match kind {
+    match kind {
         libc::S_IFIFO => status.kind() == kind,
         _ => status.is_device(kind, device.major, device.minor),
-    })
+    }
 }

@@ -117,11 +117,39 @@ pub(crate) fn ensure(
         Err(Errno(libc::ENOENT)) => {}
         done => return done.at(Call::Open),
     }
+    if make_last(root, path, missing, links)? {
+        return open(root, path, flags, links).at(Call::Open);
+    }
     let mut walk = Walk::new(root, path.to_bytes(), links).at(Call::Open)?;
     while let Some(name) = walk.next().at(Call::Open)? {
         walk.enter(&name, missing)?;
     }
     open(root, walk.done.as_c_str(), flags, links).at(Call::Open)
+}
+
+/// Makes the last part of `path` if all others are there: the ordinary case, without a walk.
+/// False if parents are missing as well, or the last part is something that leads nowhere.
+fn make_last(root: RawFd, path: &CStr, missing: Missing, links: Links) -> Result<bool, Failure> {
+    let Some((parent, name)) = split(path.to_bytes()) else {
+        return Ok(false);
+    };
+    let parent = Path::of(&[b"/", parent]).at(Call::Open)?;
+    let name = Name::of(&[name]).at(Call::Open)?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let Ok(parent) = open(root, parent.as_c_str(), flags, links) else {
+        return Ok(false);
+    };
+    make_new(parent.raw(), name.as_c_str(), missing)
+}
+
+/// The parent and the last part of a path; none if the last part is no name.
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let cut = path.iter().rposition(|byte| *byte == b'/');
+    let (parent, name) = match cut.and_then(|at| Some((path.get(..at)?, path.get(at + 1..)?))) {
+        Some(parts) => parts,
+        None => (&[][..], path),
+    };
+    (!matches!(name, b"" | b"." | b"..")).then_some((parent, name))
 }
 
 /// The directory that `path` is in, made if it is missing, and the last part of `path`.
@@ -130,15 +158,9 @@ pub(crate) fn ensure(
 ///
 /// EINVAL if the last part is no name (`/`, `.`, `..`).
 pub(crate) fn ensure_parent(root: RawFd, path: &CStr) -> Result<(Fd, Name), Failure> {
-    let bytes = path.to_bytes();
-    let cut = bytes.iter().rposition(|byte| *byte == b'/');
-    let (parent, name) = match cut.and_then(|at| Some((bytes.get(..at)?, bytes.get(at + 1..)?))) {
-        Some(parts) => parts,
-        None => (&[][..], bytes),
-    };
-    if matches!(name, b"" | b"." | b"..") {
+    let Some((parent, name)) = split(path.to_bytes()) else {
         return refuse(Call::Open, libc::EINVAL);
-    }
+    };
     let parent = Path::of(&[b"/", parent]).at(Call::Open)?;
     let name = Name::of(&[name]).at(Call::Open)?;
     let missing = Missing::Directory(PARENT_MODE);
@@ -167,13 +189,18 @@ pub(crate) fn ensure_file(directory: RawFd, name: &CStr) -> Result<Fd, Failure> 
 
 /// Makes an entry; one that is there meanwhile is as good.
 fn make(directory: RawFd, name: &CStr, missing: Missing) -> Result<(), Failure> {
+    make_new(directory, name, missing).map(drop)
+}
+
+/// Makes an entry; false if there is one.
+fn make_new(directory: RawFd, name: &CStr, missing: Missing) -> Result<bool, Failure> {
     let (made, call) = match missing {
         Missing::Directory(mode) => (sys::mkdirat(directory, name, mode), Call::Mkdir),
         Missing::File => (make_file(directory, name), Call::Open),
     };
     match made {
-        Err(Errno(libc::EEXIST)) => Ok(()),
-        done => done.at(call),
+        Err(Errno(libc::EEXIST)) => Ok(false),
+        done => done.at(call).map(|()| true),
     }
 }
 

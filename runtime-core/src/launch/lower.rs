@@ -260,7 +260,6 @@ fn arrive<'a>(
     if !handles.tasks.is_empty() {
         steps.plain(Step::EnterCgroups(handles.tasks), "enter the cgroups");
     }
-    open_label(steps, &plan.process);
     let joins = !plan.namespaces.joined.is_empty();
     if joins && clone.second.is_none_or(|flags| flags & NEWUSER == 0) {
         steps.plain(Step::Undumpable, "become undumpable");
@@ -281,6 +280,8 @@ fn arrive<'a>(
     if let Some(flags) = clone.second {
         steps.plain(Step::Respawn(flags), "make the new namespaces");
     }
+    // The label is written by who has opened its file: the process that executes the program.
+    open_label(steps, &plan.process);
     if plan.namespaces.new & NEWUSER != 0 {
         steps.plain(Step::Tell(Phase::NeedsIds), "tell the runtime");
         steps.plain(Step::Await(Gate::IdsMapped), "wait for the id mappings");
