@@ -14,6 +14,7 @@ use crate::failure::{Failure, While};
 use crate::flags;
 use crate::foreground::{self, Attended, Signals};
 use crate::pid_file::PidFile;
+use crate::terminal;
 
 /// Everything outside of the container that a new process is given.
 #[derive(Debug)]
@@ -69,9 +70,18 @@ impl Surroundings {
         self.pidfd_socket.as_ref().map(AsFd::as_fd)
     }
 
-    /// Writes the pid file and takes the terminal, when the process is there.
+    /// Whether its terminal's master comes to ourselves.
+    pub(crate) fn terminal_is_ours(&self) -> bool {
+        matches!(self.console, Console::Ours { .. })
+    }
+
+    /// Writes the pid file and takes the terminal, when the process is there. The terminal gets
+    /// the size of the caller's window.
     pub(crate) fn settle(self, process: &Process) -> Result<Option<OwnedFd>, Failure> {
         let master = self.console.receive()?;
+        if let Some(master) = &master {
+            terminal::resize(master.as_fd());
+        }
         if let Some(file) = &self.pid_file {
             file.write(process.pid())?;
         }

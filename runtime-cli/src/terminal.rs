@@ -3,7 +3,8 @@
 use std::io::{self, Stdin};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::termios::{self, OutputFlags, SetArg, Termios};
+use nix::sys::termios::{self, SetArg, SpecialCharacterIndices, Termios};
+use runtime_core::spec::ConsoleSize;
 
 use crate::failure::{Failure, While};
 use crate::sys::{self, WindowSize};
@@ -16,8 +17,8 @@ pub(crate) struct RawMode {
 }
 
 impl RawMode {
-    /// Enters raw mode if stdin is a terminal. Output processing stays on: others write to
-    /// this terminal as well.
+    /// Enters raw mode if stdin is a terminal. Output is not processed either: the process's
+    /// own terminal has done that.
     pub(crate) fn enter() -> Result<Option<Self>, Failure> {
         let stdin = io::stdin();
         let Ok(before) = termios::tcgetattr(&stdin) else {
@@ -25,7 +26,6 @@ impl RawMode {
         };
         let mut raw = before.clone();
         termios::cfmakeraw(&mut raw);
-        raw.output_flags |= OutputFlags::OPOST;
         termios::tcsetattr(&stdin, SetArg::TCSANOW, &raw).doing("set the terminal to raw mode")?;
         Ok(Some(Self { stdin, before }))
     }
@@ -46,10 +46,28 @@ pub(crate) fn callers_window() -> Option<WindowSize> {
         .or_else(|| size(io::stderr().as_fd()))
 }
 
-/// Leaves a line's end as the process writes it: the caller's terminal, which still
-/// processes output, adds the carriage return.
-pub(crate) fn keep_line_ends(master: BorrowedFd<'_>) -> Result<(), Failure> {
-    let mut mode = termios::tcgetattr(master).doing("read the terminal's mode")?;
-    mode.output_flags &= !OutputFlags::ONLCR;
-    termios::tcsetattr(master, SetArg::TCSANOW, &mode).doing("set the terminal's mode")
+/// Gives a terminal the size of the caller's window, if that has one.
+pub(crate) fn resize(master: BorrowedFd<'_>) {
+    if let Some(size) = callers_window() {
+        // A wrong size is a blemish, no reason to end the process.
+        sys::set_window_size(master, &size).ok();
+    }
+}
+
+/// The window's size in config.json's form.
+pub(crate) fn console_size(window: &WindowSize) -> ConsoleSize<'static> {
+    ConsoleSize {
+        height: Some(window.ws_row.into()),
+        width: Some(window.ws_col.into()),
+        ..ConsoleSize::default()
+    }
+}
+
+/// The byte that means the end of input when it is typed at a terminal.
+pub(crate) fn end_of_input(terminal: BorrowedFd<'_>) -> u8 {
+    const CONTROL_D: u8 = 4;
+    let mode = termios::tcgetattr(terminal);
+    mode.map_or(CONTROL_D, |mode| {
+        mode.control_chars[SpecialCharacterIndices::VEOF as usize]
+    })
 }

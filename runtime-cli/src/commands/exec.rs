@@ -18,6 +18,7 @@ use crate::flags::{
 use crate::foreground::Signals;
 use crate::globals::Globals;
 use crate::launch::{self, Surroundings};
+use crate::terminal;
 use crate::user;
 
 pub(super) const COMMAND: Command = Command {
@@ -64,12 +65,12 @@ fn exec(globals: &Globals, parsed: &Parsed<'_>) -> Result<Exit, Failure> {
         Some(path) => {
             let document = bundle::read_document(Path::new(path))?;
             let process = parse(path, &document)?;
-            start(globals, parsed, &container, &process)
+            start(globals, parsed, &container, process)
         }
         None => {
             let spec: Spec<'_> = parse("the container's config.json", container.config())?;
             let process = described(parsed, spec.process.unwrap_or_default())?;
-            start(globals, parsed, &container, &process)
+            start(globals, parsed, &container, process)
         }
     }
 }
@@ -82,11 +83,15 @@ fn start(
     globals: &Globals,
     parsed: &Parsed<'_>,
     container: &Container,
-    process: &Process<'_>,
+    mut process: Process<'_>,
 ) -> Result<Exit, Failure> {
     let detach = parsed.is_on(&DETACH);
     let terminal = process.terminal == Some(true);
     let surroundings = Surroundings::open(parsed, terminal, detach)?;
+    if surroundings.terminal_is_ours() && process.console_size.is_none() {
+        let window = terminal::callers_window();
+        process.console_size = window.as_ref().map(terminal::console_size);
+    }
     let signals = if detach {
         None
     } else {
@@ -100,7 +105,7 @@ fn start(
         ignore_paused: parsed.is_on(&IGNORE_PAUSED),
         cgroups: parsed.texts(&CGROUP).map(sub_cgroup).collect(),
     };
-    let started = container.exec(process, &options)?;
+    let started = container.exec(&process, &options)?;
     globals.log.debug(&format!(
         "process {} runs in container {}",
         started.pid(),

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use runtime_core::{Bundle, ContainerId, Process, Runtime};
+use runtime_core::{Bundle, Container, ContainerId, Process, Runtime};
 
 use super::container_id;
 use super::create::{create_options, log_creation, open_bundle, wants_terminal};
@@ -97,23 +97,38 @@ impl New<'_> {
     }
 
     /// Creates and starts; `then` gets the process and its terminal's master.
+    ///
+    /// A terminal that we attend ourselves must be ours before the process looks at it, so
+    /// then this is done in two steps.
     fn start(
         &self,
         surroundings: Surroundings,
         then: impl FnOnce(&Process, Option<OwnedFd>) -> Result<Exit, Failure>,
     ) -> Result<Exit, Failure> {
-        let options = create_options(self.parsed, &surroundings);
-        let container = self.runtime.run(&self.id, &self.bundle, &options)?;
+        let in_two_steps = surroundings.terminal_is_ours();
+        let mut container = {
+            let options = create_options(self.parsed, &surroundings);
+            if in_two_steps {
+                self.runtime.create(&self.id, &self.bundle, &options)?
+            } else {
+                self.runtime.run(&self.id, &self.bundle, &options)?
+            }
+        };
         log_creation(self.globals, &container);
-        let process = container
-            .init()
-            .ok_or_else(|| Failure::new("the process is gone"))?;
-        let master = surroundings.settle(process)?;
-        then(process, master)
+        let master = surroundings.settle(init(&container)?)?;
+        if in_two_steps {
+            container.start()?;
+        }
+        then(init(&container)?, master)
     }
 
     /// After a failure, which is the one to report.
     fn delete_quietly(&self) {
         self.runtime.delete(&self.id, true).ok();
     }
+}
+
+fn init(container: &Container) -> Result<&Process, Failure> {
+    let process = container.init();
+    process.ok_or_else(|| Failure::new("the container's process is not this program's child"))
 }

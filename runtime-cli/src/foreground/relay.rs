@@ -9,7 +9,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd;
 
 use crate::failure::{Failure, While};
-use crate::sys;
 use crate::terminal::{self, RawMode};
 
 /// How long a terminal that nobody has open is left alone before it is looked at again: a
@@ -46,14 +45,11 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Takes over the caller's terminal, whose size the process's terminal gets.
+    /// Takes over the caller's terminal.
     pub(super) fn new(master: OwnedFd) -> Result<Self, Failure> {
         set_nonblocking(&master).doing("make the terminal non-blocking")?;
         let raw = RawMode::enter()?;
-        if raw.is_some() {
-            terminal::keep_line_ends(master.as_fd())?;
-        }
-        let relay = Self {
+        Ok(Self {
             master,
             stdin: io::stdin(),
             stdout: io::stdout(),
@@ -63,17 +59,12 @@ impl Relay {
             stdout_open: true,
             resting: false,
             _raw: raw,
-        };
-        relay.resize();
-        Ok(relay)
+        })
     }
 
     /// Gives the process's terminal the size of the caller's, if that has one.
     pub(super) fn resize(&self) {
-        if let Some(size) = terminal::callers_window() {
-            // A wrong size is a blemish, no reason to end the process.
-            sys::set_window_size(self.master.as_fd(), &size).ok();
-        }
+        terminal::resize(self.master.as_fd());
     }
 
     /// Adds what this relay waits for, and says how long at most.
@@ -138,8 +129,8 @@ impl Relay {
         }
     }
 
-    /// At the end of stdin the process is not told: a terminal has no end of file, only a
-    /// character that the process may take for one.
+    /// A terminal has no end of file. At that of stdin the process gets the character that
+    /// stands for it, or it would wait for input that can't come.
     fn read_stdin(&mut self) {
         let wanted = self.stdin_open && self.input.is_empty();
         if wanted && is_ready(self.stdin.as_fd(), PollFlags::POLLIN) {
@@ -147,6 +138,9 @@ impl Relay {
                 Ok(count) => count > 0,
                 Err(errno) => is_passing(errno),
             };
+            if !self.stdin_open {
+                self.input.put(terminal::end_of_input(self.master.as_fd()));
+            }
         }
     }
 
@@ -217,6 +211,12 @@ impl Chunk {
         let count = unistd::read(from, &mut self.bytes)?;
         (self.start, self.end) = (0, count);
         Ok(count)
+    }
+
+    /// Becomes this one byte.
+    fn put(&mut self, byte: u8) {
+        self.bytes[0] = byte;
+        (self.start, self.end) = (0, 1);
     }
 
     fn empty_into(&mut self, to: impl AsFd) -> nix::Result<()> {
