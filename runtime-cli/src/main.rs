@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
+mod allocator;
 mod command_line;
 mod commands;
 mod console;
@@ -31,6 +32,9 @@ mod sys;
 mod terminal;
 mod time;
 mod user;
+
+#[global_allocator]
+static MEMORY: allocator::Arena = allocator::Arena::new();
 
 fn main() -> ExitCode {
     let exit = match arguments() {

@@ -140,8 +140,7 @@ impl Container {
         for (controller, below) in &options.cgroups {
             enter_below(&mut paths, controller, below)?;
         }
-        let cgroup = Cgroup::open(&paths)?;
-        Ok(Some(cgroup))
+        Ok(Some(Cgroup::open_to_enter(&paths)?))
     }
 }
 

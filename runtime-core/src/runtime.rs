@@ -255,22 +255,15 @@ fn intent(id: &ContainerId, bundle: &Bundle, plan: &Plan, host: &Host) -> Record
         .joined
         .iter()
         .fold(0, |all, joined| all | joined.kind);
+    let rootfs = Path::new(std::ffi::OsStr::from_bytes(plan.rootfs.path.to_bytes()));
     Record {
-        version: state::VERSION,
-        cgroups_owned: 0,
-        id: id.to_string(),
-        bundle: bundle.path().to_owned(),
-        rootfs: Path::new(std::ffi::OsStr::from_bytes(plan.rootfs.path.to_bytes())).to_owned(),
-        created: crate::time::now(),
         owner: host.euid,
         cgroup_paths: crate::cgroup::planned_paths(&host.cgroups, &plan.cgroup),
         namespaces: plan.namespaces.new | joined,
         own_pid_namespace: plan.namespaces.new & libc::CLONE_NEWPID as u64 != 0,
         chroot: plan.rootfs.entry == RootEntry::Chroot,
         keyring: plan.keyring.is_some(),
-        start_step: 0,
-        init_process_pid: 0,
-        init_process_start: 0,
+        ..Record::new(id, bundle.path().to_owned(), rootfs.to_owned())
     }
 }
 
@@ -393,7 +386,7 @@ impl Creation<'_> {
                 .send_to(socket, b"standard")
                 .map_err(|errno| Error::call("send the pidfd: sendmsg(2)", errno))?;
         }
-        Ok(directory.replace(&self.record, self.config)?)
+        Ok(directory.write_record(&self.record, self.config)?)
     }
 
     /// poststart hooks: a failure stops the container and deletes it (runtime.md "Lifecycle").

@@ -76,7 +76,12 @@ impl Init<'_> {
 /// Whether a node that was just made is the right one and has its owner already, which it has
 /// unless its directory gives its group away or config.json wants another.
 fn is_owned(device: &Device<'_>, directory: RawFd, name: &Name) -> Result<bool, Failure> {
-    let node = sys::statx(directory, name.as_c_str(), libc::AT_SYMLINK_NOFOLLOW.cast_unsigned()).at(Call::Fstat)?;
+    let node = sys::statx(
+        directory,
+        name.as_c_str(),
+        libc::AT_SYMLINK_NOFOLLOW.cast_unsigned(),
+    )
+    .at(Call::Fstat)?;
     Ok(is_same_status(device, &node) && (node.uid, node.gid) == (device.uid, device.gid))
 }
 

@@ -103,6 +103,18 @@ impl Cgroup {
         cgroup
             .members
             .sort_by_key(|member| member.version == Version::V2);
+        Ok(cgroup)
+    }
+
+    /// The same, ready to be entered by a further process: with
+    /// [`v1_task_files`](Self::v1_task_files).
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and [`CgroupError::Call`] when a `tasks` file may not be
+    /// written.
+    pub fn open_to_enter(paths: &BTreeMap<String, String>) -> Result<Self, CgroupError> {
+        let mut cgroup = Self::open(paths)?;
         cgroup.open_task_files()?;
         Ok(cgroup)
     }

@@ -541,13 +541,13 @@ fn a_kept_cgroup_is_found_again_by_its_paths() {
     cgroup.keep();
     let (paths, tasks) = (cgroup.paths(), cgroup.v1_task_files().len());
     drop(cgroup);
-    let cgroup = Cgroup::open(&paths).unwrap();
+    let cgroup = Cgroup::open_to_enter(&paths).unwrap();
     assert_eq!(
         (cgroup.paths(), cgroup.v1_task_files().len()),
         (paths.clone(), tasks)
     );
     finish(&cgroup);
-    let gone = Cgroup::open(&paths).unwrap();
+    let gone = Cgroup::open_to_enter(&paths).unwrap();
     assert!(gone.is_gone());
     finish(&gone);
 }

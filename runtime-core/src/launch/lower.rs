@@ -243,7 +243,8 @@ pub(crate) fn create_steps<'a>(
             subject,
         );
     }
-    execute(&mut steps, &plan.process, &arrays.process);
+    let starter = files.listener.as_ref().map(|_| Phase::Executing);
+    execute(&mut steps, &plan.process, &arrays.process, starter);
     steps
 }
 
@@ -583,10 +584,19 @@ fn become_user<'a>(
     steps.push(Step::FindProgram(&arrays.candidates), Subject::Program);
 }
 
-fn execute<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan, arrays: &'a ProcessArrays<'a>) {
+/// The program itself. Whoever starts a created container hears that it comes now; a parent that
+/// holds the process sees for itself whether it lives.
+fn execute<'a>(
+    steps: &mut Steps<'a>,
+    process: &'a ProcessPlan,
+    arrays: &'a ProcessArrays<'a>,
+    last_word: Option<Phase>,
+) {
     let first_closed = 3 + process.preserve_fds;
     steps.plain(Step::CloseOnExecFrom(first_closed), "close descriptors");
-    steps.plain(Step::Tell(Phase::Executing), "tell the runtime");
+    if let Some(phase) = last_word {
+        steps.plain(Step::Tell(phase), "tell the runtime");
+    }
     if let (true, Some(seccomp)) = (process.no_new_privileges, &process.seccomp) {
         steps.plain(seccomp_step(seccomp), "load the seccomp filter");
     }
@@ -665,7 +675,7 @@ pub(crate) fn exec_steps<'a>(
     }
     steps.plain(Step::Tell(Phase::Ready), "tell the runtime");
     steps.plain(Step::Await(Gate::Committed), "wait for the runtime");
-    execute(&mut steps, process, arrays);
+    execute(&mut steps, process, arrays, None);
     steps
 }
 

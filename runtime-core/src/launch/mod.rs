@@ -16,7 +16,7 @@
 //!  rlimits, scheduler; the record is written
 //!  Committed              -->                    create: waits in accept(2) for `start`
 //!                                                run: goes on
-//!                         <-- Executing          on the start connection, or here
+//!                         <-- Executing          on the start connection only
 //!                         <-- end of file        execve(2) has closed the socket: it runs
 //!  (any time)             <-- Failure, end of file
 //! ```
@@ -626,21 +626,18 @@ impl Launched {
     }
 
     /// Lets the process execute its program, and waits until it has.
+    ///
+    /// End of file without a failure means that execve(2) has closed the socket, or that a
+    /// signal has ended the process just before: its exit status tells the caller the same in
+    /// both cases.
     pub(crate) fn execute(
         self,
         explain: &dyn Fn(FailureAt, &str) -> LaunchError,
     ) -> Result<Process, LaunchError> {
         tell(self.sync.as_fd(), Gate::Committed)?;
-        match executed(
-            self.sync.as_fd(),
-            Instant::now() + start_deadline(),
-            explain,
-        ) {
-            Ok(()) => Ok(self.process),
-            Err(StartError::Silence) => Err(match self.process.wait() {
-                Ok(exit) => LaunchError::Died(exit),
-                Err(errno) => LaunchError::call("waitid(2)", errno),
-            }),
+        let deadline = Instant::now() + start_deadline();
+        match executed(self.sync.as_fd(), deadline, explain) {
+            Ok(()) | Err(StartError::Silence) => Ok(self.process),
             Err(StartError::Failed(error)) => {
                 end(&self.process);
                 Err(error)

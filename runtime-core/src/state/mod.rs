@@ -4,7 +4,8 @@
 //! ```text
 //! <root>/                  0700, sticky
 //!   <id>/                  0700; flock(2) on it is the container's lock
-//!     state.json           0600; the intent first, then replaced by rename(2)
+//!     intent.json          0600; what create is about to do, before it does anything
+//!     state.json           0600; the record: counts as soon as it is there, by rename(2)
 //!     start.sock           0600; exists while the container waits for `start`
 //! ```
 //!
@@ -32,6 +33,7 @@ use crate::id::ContainerId;
 mod record;
 mod status;
 
+const INTENT: &str = "intent.json";
 const STATE: &str = "state.json";
 const STATE_NEW: &str = ".state.json";
 /// The start socket's name in a state directory.
@@ -249,7 +251,11 @@ impl UnlockedDirectory {
 
     fn read_state(&self) -> Result<Vec<u8>, StateError> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let file = match openat(&self.fd, STATE, flags, Mode::empty()) {
+        let opened = match openat(&self.fd, STATE, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => openat(&self.fd, INTENT, flags, Mode::empty()),
+            opened => opened,
+        };
+        let file = match opened {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT) => return Ok(Vec::new()),
             Err(source) => return Err(self.io("open", STATE, source)),
@@ -328,7 +334,7 @@ impl StateDirectory {
     ///
     /// [`StateError::Io`].
     pub fn write_intent(&self, record: &Record, config: &[u8]) -> Result<(), StateError> {
-        self.write_file(STATE, &record.to_bytes(config))
+        self.write_file(INTENT, &record.to_bytes(config))
     }
 
     /// Notes in the intent that the cgroups are made, and are the container's: one byte, in
@@ -339,21 +345,24 @@ impl StateDirectory {
     /// [`StateError::Io`].
     pub fn mark_cgroups_owned(&self) -> Result<(), StateError> {
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(self, STATE, flags, Mode::empty())
-            .map_err(|source| self.io("open", STATE, source))?;
+        let file = openat(self, INTENT, flags, Mode::empty())
+            .map_err(|source| self.io("open", INTENT, source))?;
         let offset = libc::off_t::try_from(Record::OWNED_AT).unwrap_or(libc::off_t::MAX);
         nix::sys::uio::pwrite(&file, b"1", offset)
             .map(|_| ())
-            .map_err(|source| self.io("write", STATE, source))
+            .map_err(|source| self.io("write", INTENT, source))
     }
 
-    /// Replaces the record: readers see the old one or the new one, whole.
+    /// Writes the record, which takes the intent's place: readers see the one or the other,
+    /// whole.
+    ///
+    /// The intent is another file, since ext4 writes a file to the disk at once when it is
+    /// renamed over an existing one: a tenth of a start.
     ///
     /// # Errors
     ///
-    /// [`StateError::Io`]; the old record is then still there.
-    pub fn replace(&self, record: &Record, config: &[u8]) -> Result<(), StateError> {
-        self.unlink(STATE_NEW)?;
+    /// [`StateError::Io`]; the intent then still counts.
+    pub fn write_record(&self, record: &Record, config: &[u8]) -> Result<(), StateError> {
         self.write_file(STATE_NEW, &record.to_bytes(config))?;
         nix::fcntl::renameat(self, STATE_NEW, self, STATE)
             .map_err(|source| self.io("rename", STATE_NEW, source))
@@ -389,7 +398,7 @@ impl StateDirectory {
     ///
     /// [`StateError::Io`] for what could not be removed.
     pub fn remove(self) -> Result<(), StateError> {
-        for name in [START_SOCKET, STATE_NEW, STATE] {
+        for name in [START_SOCKET, STATE_NEW, INTENT, STATE] {
             self.unlink(name)?;
         }
         match nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, &self.path, UnlinkatFlags::RemoveDir) {

@@ -48,6 +48,9 @@ pub struct Record {
     /// In clock ticks after boot: tells a reused number from the process itself.
     #[serde(default)]
     pub init_process_start: u64,
+    /// config.json on its way in; [`Stored`] has it apart.
+    #[serde(default, skip_serializing)]
+    pub(crate) config: Option<Box<RawValue>>,
 }
 
 /// The version that this program writes.
@@ -59,6 +62,9 @@ pub enum RecordError {
     /// Empty, cut off, or not ours.
     #[error("state.json is broken: {0}")]
     Broken(#[from] serde_json::Error),
+    /// Complete, but without config.json's bytes.
+    #[error("state.json is broken: it has no config")]
+    NoConfig,
     /// Written by a later tare.
     #[error(
         "state.json has version {0}, and this tare knows {VERSION}: use the tare that created the container"
@@ -82,16 +88,19 @@ impl Stored {
     ///
     /// [`RecordError`] for anything but a complete record of a known version.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        let version = serde_json::from_slice::<Version>(bytes)?.version;
-        if version != VERSION {
-            return Err(RecordError::Version(version));
+        match serde_json::from_slice::<Record>(bytes) {
+            Ok(mut record) if record.version == VERSION => {
+                let config = record.config.take().ok_or(RecordError::NoConfig)?;
+                let config = Box::<str>::from(config).into_string().into_bytes();
+                Ok(Self { record, config })
+            }
+            Ok(record) => Err(RecordError::Version(record.version)),
+            // Another version may have other members; then its number is what there is to say.
+            Err(error) => match serde_json::from_slice::<Version>(bytes) {
+                Ok(Version { version }) if version != VERSION => Err(RecordError::Version(version)),
+                _ => Err(error.into()),
+            },
         }
-        let record = serde_json::from_slice::<Record>(bytes)?;
-        let config = serde_json::from_slice::<Config<'_>>(bytes)?.config;
-        Ok(Self {
-            record,
-            config: config.get().as_bytes().to_vec(),
-        })
     }
 }
 
@@ -100,13 +109,30 @@ struct Version {
     version: u32,
 }
 
-#[derive(Deserialize)]
-struct Config<'a> {
-    #[serde(borrow)]
-    config: &'a RawValue,
-}
-
 impl Record {
+    /// A record of a container that has been given nothing yet.
+    #[must_use]
+    pub fn new(id: &crate::id::ContainerId, bundle: PathBuf, rootfs: PathBuf) -> Self {
+        Self {
+            version: VERSION,
+            cgroups_owned: 0,
+            id: id.to_string(),
+            bundle,
+            rootfs,
+            created: crate::time::now(),
+            owner: 0,
+            cgroup_paths: BTreeMap::new(),
+            namespaces: 0,
+            own_pid_namespace: false,
+            chroot: false,
+            keyring: false,
+            start_step: 0,
+            init_process_pid: 0,
+            init_process_start: 0,
+            config: None,
+        }
+    }
+
     /// Where in [`Record::to_bytes`] the digit of `cgroups_owned` is.
     pub(super) const OWNED_AT: usize = br#"{"version":1,"cgroups_owned":"#.len();
 
@@ -148,6 +174,7 @@ mod tests {
             start_step: 40,
             init_process_pid: 7,
             init_process_start: 1234,
+            config: None,
         }
     }
 
