@@ -344,10 +344,36 @@ fn the_mount_table_is_the_same_from_inside() {
         let run = docker
             .script(&["-v", "/etc/hostname:/data/name:ro"], script)
             .success();
-        let mut lines: Vec<String> = run.stdout.lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> = run.stdout.lines().filter_map(comparable_mount).collect();
         lines.sort();
         lines
     });
+}
+
+/// A line of the mount table without that in which tare is meant to differ from runc 1.1:
+/// masks have more restrictive options and never come from the container's own /dev, the
+/// directory above the v1 hierarchies is read-only as config.json says it, and a hybrid host's
+/// cgroup2 is there too.
+fn comparable_mount(line: &str) -> Option<String> {
+    const MASKS: [&str; 10] = [
+        "/proc/asound",
+        "/proc/acpi",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/sys/firmware",
+    ];
+    let point = line.split(' ').next()?;
+    match point {
+        "/sys/fs/cgroup/unified" => None,
+        "/sys/fs/cgroup" => Some(point.to_owned()),
+        point if MASKS.contains(&point) => Some(point.to_owned()),
+        _ => Some(line.to_owned()),
+    }
 }
 
 #[test]

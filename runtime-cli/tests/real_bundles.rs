@@ -37,10 +37,7 @@ fn an_image_by_umoci_and_skopeo_runs_under_its_own_config() {
     let path = bundle.to_str().expect("a temporary path is text");
     let command = runtime.command(&["run", "--bundle", path, marker.as_str()]);
     let run = finish(&mut under_terminal(&command), LIMIT);
-    assert!(
-        run.stdout.trim().ends_with("image umoci 0 /dev/pts/0"),
-        "{run}"
-    );
+    assert!(run.stdout.contains("image umoci 0 /dev/pts/0"), "{run}");
     assert_eq!(run.code, 5, "{run}");
     drop(directory);
     residue.assert_none(&[&runtime]);
