@@ -20,6 +20,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use crate::errno::{Words, of_io};
 use crate::plan::HookPlan;
 use crate::process::{Exit, Process};
+use crate::sys;
 
 /// How long a hook may run that has no `timeout` of its own: no wait is without an end.
 pub(crate) const LONGEST_HOOK: Duration = Duration::from_secs(600);
@@ -195,6 +196,7 @@ fn command(
         command.env(OsStr::from_bytes(&bytes[..split]), OsStr::from_bytes(value));
     }
     command.current_dir(setting.directory).process_group(0);
+    sys::start_with_signals_unblocked(&mut command);
     command.stdin(Stdio::from(
         state_file(setting.state).map_err(HookOutcome::NotStarted)?,
     ));

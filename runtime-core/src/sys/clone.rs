@@ -33,6 +33,20 @@ impl Drop for SignalsBlocked {
     }
 }
 
+/// Makes the command start with no signal blocked, whatever this thread blocks: a caller that
+/// reads its signals from a signalfd(2) blocks them all.
+pub(crate) fn start_with_signals_unblocked(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the closure runs between fork and execve and makes one system call on its own
+    // stack: it allocates nothing and takes no lock.
+    unsafe { command.pre_exec(unblock_signals) };
+}
+
+fn unblock_signals() -> std::io::Result<()> {
+    let none = nix::sys::signal::SigSet::empty();
+    none.thread_set_mask().map_err(std::io::Error::from)
+}
+
 /// clone3(2) of a process that is a copy of this one; the child interprets `program` and
 /// never returns here.
 ///

@@ -17,7 +17,9 @@ mod limits;
 mod mount;
 pub(crate) mod pidfd;
 
-pub(crate) use self::clone::{clone_init, in_user_and_mount_namespace};
+pub(crate) use self::clone::{
+    clone_init, in_user_and_mount_namespace, start_with_signals_unblocked,
+};
 pub(crate) use self::facts::{capability_bounds, namespace_type};
 pub(crate) use self::image::{auxiliary_string, execveat, pointers};
 pub(crate) use self::limits::{SchedulerAttributes, ioprio_set, prlimit, sched_setattr};
