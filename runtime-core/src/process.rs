@@ -96,6 +96,11 @@ impl Process {
         })
     }
 
+    /// Whether it is a child of this program that has not been reaped.
+    pub(crate) fn is_child(&self) -> bool {
+        pidfd::is_child(self.pidfd.as_fd())
+    }
+
     /// Sends the pidfd over a connected AF_UNIX socket, with a word about the process.
     pub(crate) fn send_to(&self, socket: BorrowedFd<'_>, word: &[u8]) -> Result<(), Errno> {
         let numbers = [self.pidfd.as_raw_fd()];

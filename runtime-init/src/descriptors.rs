@@ -3,6 +3,7 @@
 use crate::directory::for_each_entry;
 use crate::failure::{At, refuse};
 use crate::interpreter::Init;
+use crate::masks::Masks;
 use crate::paths;
 use crate::program::{Call, Failure, RawFd};
 use crate::sys::{self, Errno};
@@ -17,14 +18,17 @@ impl Init<'_> {
         if self.rootfs.is_some() || self.label.is_some() || self.connection.is_some() {
             return refuse(Call::CloseRange, libc::EINVAL);
         }
-        let mut first = 0;
-        for fd in kept.iter().map(|fd| fd.cast_unsigned()) {
-            if first < fd {
-                sys::close_range(first, fd - 1, 0).at(Call::CloseRange)?;
-            }
-            first = first.max(fd + 1);
-        }
-        sys::close_range(first, u32::MAX, 0).at(Call::CloseRange)
+        close_around(kept)
+    }
+
+    /// Closes every descriptor but these, which are sorted, whoever has opened it.
+    pub(crate) fn let_go(&mut self, kept: &[RawFd]) -> Result<(), Failure> {
+        self.rootfs = None;
+        self.masks = Masks::default();
+        self.label = None;
+        self.proc = -1;
+        self.last_kept = Some(kept.last().copied().unwrap_or(-1));
+        close_around(kept)
     }
 
     /// Makes these descriptors the standard streams.
@@ -61,6 +65,10 @@ impl Init<'_> {
     }
 
     fn mark_each_close_on_exec(&self, first: u32) -> Result<(), Failure> {
+        if let Some(last) = self.last_kept {
+            // What was opened since closes itself.
+            return mark_range_close_on_exec(first, last);
+        }
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let list = paths::open_in_proc(self.proc, c"self/fd", flags).at(Call::Open)?;
         for_each_entry(list.raw(), &mut |name| {
@@ -76,4 +84,24 @@ impl Init<'_> {
             }
         })
     }
+}
+
+/// Closes what lies between, before and after these descriptors, which are sorted.
+fn close_around(kept: &[RawFd]) -> Result<(), Failure> {
+    let mut first = 0;
+    for fd in kept.iter().map(|fd| fd.cast_unsigned()) {
+        if first < fd {
+            sys::close_range(first, fd - 1, 0).at(Call::CloseRange)?;
+        }
+        first = first.max(fd + 1);
+    }
+    sys::close_range(first, u32::MAX, 0).at(Call::CloseRange)
+}
+
+fn mark_range_close_on_exec(first: u32, last: RawFd) -> Result<(), Failure> {
+    let first = RawFd::try_from(first).unwrap_or(RawFd::MAX);
+    (first..=last).try_for_each(|fd| match sys::fcntl_setfd(fd, libc::FD_CLOEXEC) {
+        Err(Errno(libc::EBADF)) => Ok(()),
+        marked => marked.at(Call::CloseRange),
+    })
 }

@@ -22,6 +22,8 @@ pub(crate) struct Init<'p> {
     pub(crate) nothing_shared: bool,
     /// Mounts that hide paths.
     pub(crate) masks: Masks,
+    /// After [`Step::LetGo`]: the highest descriptor that was open then.
+    pub(crate) last_kept: Option<RawFd>,
     /// An open `/proc/self/attr/*`.
     pub(crate) label: Option<Fd>,
     /// The mask that the program gets. Until then it is 0 here, so that modes are what the
@@ -65,6 +67,7 @@ impl<'p> Init<'p> {
             rootfs: None,
             nothing_shared: false,
             masks: Masks::default(),
+            last_kept: None,
             label: None,
             umask: sys::umask(0),
             found: None,
@@ -89,6 +92,7 @@ impl<'p> Init<'p> {
         match *step {
             Step::Undumpable => self.become_undumpable(),
             Step::KeepOnly(kept) => self.close_all_but(kept),
+            Step::LetGo(kept) => self.let_go(kept),
             Step::Stdio(streams) => self.take_streams(streams),
             Step::EnterCgroups(tasks) => self.enter_cgroups(tasks),
             Step::Join { namespace, kind } => self.join(namespace, kind),

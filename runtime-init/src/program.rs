@@ -35,6 +35,10 @@ pub enum Step<'a> {
     /// Closes every descriptor but these, which are sorted: what the runtime's caller left open
     /// is out of reach before any namespace is joined.
     KeepOnly(&'a [RawFd]),
+    /// Closes every descriptor but these, which are sorted, with those that earlier steps have
+    /// opened and the parent's procfs: a container that can look into this process finds
+    /// nothing of the host's. Steps after it name no path of the rootfs or of the procfs.
+    LetGo(&'a [RawFd]),
     /// Makes these descriptors the standard input, output and error (dup3(2)).
     Stdio([RawFd; 3]),
     /// Enters cgroup v1 directories by writing `0` to these open `tasks` files.

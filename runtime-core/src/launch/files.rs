@@ -133,6 +133,17 @@ impl HostFiles {
         found.ok().map(|position| self.trees[position].1.as_fd())
     }
 
+    /// The descriptor numbers that the child needs when it waits for `start`, and after it.
+    pub(super) fn raw_at_start(&self) -> impl Iterator<Item = RawFd> {
+        let hooks = self.state_created.as_ref().map(|_| &self.hook_output);
+        let single = [Some(&self.state_created), hooks, Some(&self.listener)];
+        single
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(AsRawFd::as_raw_fd)
+    }
+
     /// All descriptor numbers, for the child to keep.
     pub(super) fn raw(&self) -> impl Iterator<Item = RawFd> {
         let trees = self.trees.iter().map(|(_, tree)| tree);

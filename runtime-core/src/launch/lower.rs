@@ -54,6 +54,12 @@ impl<'a> Steps<'a> {
         self.subjects.push(subject);
     }
 
+    /// Whether a second process takes over from the first.
+    pub(crate) fn has_second_process(&self) -> bool {
+        let is_respawn = |step: &Step<'_>| matches!(step, Step::Respawn(_));
+        self.steps.iter().any(is_respawn)
+    }
+
     fn plain(&mut self, step: Step<'a>, act: &'static str) {
         self.push(step, Subject::Plain(act));
     }
@@ -163,6 +169,8 @@ impl<'a> HookArrays<'a> {
 pub(crate) struct Handles<'a> {
     pub(crate) tasks: &'a [RawFd],
     pub(crate) keep: &'a [RawFd],
+    /// Those of `keep` that are of use when everything is mounted and joined.
+    pub(crate) keep_last: &'a [RawFd],
     pub(crate) console: Option<RawFd>,
     pub(crate) stdio: Option<[RawFd; 3]>,
 }
@@ -226,7 +234,11 @@ pub(crate) fn create_steps<'a>(
         steps.push(Step::Sysctl { path, value }, Subject::Sysctl(index));
     }
     let set_groups = may_set_groups(plan, rootless);
-    become_user(&mut steps, &plan.process, &arrays.process, set_groups);
+    let user = BecomeUser {
+        set_groups,
+        keep: handles.keep_last,
+    };
+    become_user(&mut steps, &plan.process, &arrays.process, user);
     steps.plain(Step::Tell(Phase::Ready), "tell the runtime");
     steps.plain(Step::Await(Gate::Committed), "wait for the runtime");
     if let Some(listener) = &files.listener {
@@ -528,7 +540,18 @@ fn open_label<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan) {
     }
 }
 
+/// What becoming the user depends on besides the plan.
+struct BecomeUser<'a> {
+    set_groups: bool,
+    keep: &'a [RawFd],
+}
+
 /// From the runtime's privileges to the process's own.
+///
+/// What the process holds of the host goes first. By the end it may be in sight of other
+/// processes of the container, and one with CAP_SYS_PTRACE can take its descriptors, dumpable
+/// or not; a change of identity makes it as dumpable as fs.suid_dumpable says, so that is taken
+/// back.
 ///
 /// Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the capabilities
 /// go; with it, `execute` loads it last.
@@ -536,7 +559,7 @@ fn become_user<'a>(
     steps: &mut Steps<'a>,
     process: &'a ProcessPlan,
     arrays: &'a ProcessArrays<'a>,
-    set_groups: bool,
+    user: BecomeUser<'a>,
 ) {
     if let Some(label) = process.apparmor_profile.as_deref() {
         steps.plain(Step::LsmLabel(label.as_bytes()), "set the AppArmor profile");
@@ -554,6 +577,9 @@ fn become_user<'a>(
     if let Some(umask) = process.umask {
         steps.plain(Step::Umask(umask), "set the umask");
     }
+    let first_closed = 3 + process.preserve_fds;
+    steps.plain(Step::CloseOnExecFrom(first_closed), "close descriptors");
+    steps.plain(Step::LetGo(user.keep), "close the host's descriptors");
     if process.no_new_privileges {
         steps.plain(Step::NoNewPrivileges, "set no_new_privs");
     } else if let Some(seccomp) = &process.seccomp {
@@ -563,7 +589,7 @@ fn become_user<'a>(
         Step::BoundingSet(process.capabilities.bounding),
         "drop capabilities",
     );
-    if set_groups {
+    if user.set_groups {
         steps.plain(Step::Groups(&process.additional_gids), "set the groups");
     }
     if process.terminal.is_none() {
@@ -572,15 +598,16 @@ fn become_user<'a>(
             "own the standard streams",
         );
     }
-    let user = Step::User {
+    let become_user = Step::User {
         uid: process.uid,
         gid: process.gid,
     };
-    steps.plain(user, "become the user");
+    steps.plain(become_user, "become the user");
     steps.plain(
         Step::Capabilities(process.capabilities.sets),
         "set the capabilities",
     );
+    steps.plain(Step::Undumpable, "become undumpable");
     steps.push(Step::FindProgram(&arrays.candidates), Subject::Program);
 }
 
@@ -592,8 +619,6 @@ fn execute<'a>(
     arrays: &'a ProcessArrays<'a>,
     last_word: Option<Phase>,
 ) {
-    let first_closed = 3 + process.preserve_fds;
-    steps.plain(Step::CloseOnExecFrom(first_closed), "close descriptors");
     if let Some(phase) = last_word {
         steps.plain(Step::Tell(phase), "tell the runtime");
     }
@@ -665,7 +690,11 @@ pub(crate) fn exec_steps<'a>(
         };
         steps.plain(Step::Console(console), "make the console");
     }
-    become_user(&mut steps, process, arrays, entry.set_groups);
+    let user = BecomeUser {
+        set_groups: entry.set_groups,
+        keep: handles.keep_last,
+    };
+    become_user(&mut steps, process, arrays, user);
     if entry.namespaces & (NEWPID | NEWTIME) != 0 {
         steps.plain(Step::Respawn(0), "enter the pid namespace");
     }

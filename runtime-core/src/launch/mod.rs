@@ -236,7 +236,8 @@ pub(crate) fn create(
     let arrays = Arrays::new(plan, home.as_deref(), setting.environment);
     let (ours, theirs) = pair()?;
     let keep = kept(setting, &theirs, files.raw(), plan.process.preserve_fds);
-    let handles = handles(setting, &keep);
+    let keep_last = kept_last(&theirs, files.raw_at_start(), plan.process.preserve_fds);
+    let handles = handles(setting, &keep, &keep_last);
     let steps = lower::create_steps(plan, &arrays, &files, handles, setting.rootless);
     let clone = lower::CloneFlags::of(plan);
     let process = clone_child(clone.first, setting, &theirs, &steps)?;
@@ -246,6 +247,7 @@ pub(crate) fn create(
         process,
         sync: ours,
         explain: &explain,
+        expects_second: steps.has_second_process(),
     };
     talk.until_ready(|talk, phase| match phase {
         Phase::NeedsIds => {
@@ -285,7 +287,9 @@ pub(crate) fn exec(
         std::iter::once(entry.init),
         process.preserve_fds,
     );
-    let steps = lower::exec_steps(process, &arrays, entry, handles(setting, &keep));
+    let keep_last = kept_last(&theirs, std::iter::empty(), process.preserve_fds);
+    let handles = handles(setting, &keep, &keep_last);
+    let steps = lower::exec_steps(process, &arrays, entry, handles);
     let child = clone_child(0, setting, &theirs, &steps)?;
     drop(theirs);
     let explain = |failure, text: &str| explain::exec_failure(process, &steps, failure, text);
@@ -293,6 +297,7 @@ pub(crate) fn exec(
         process: child,
         sync: ours,
         explain: &explain,
+        expects_second: steps.has_second_process(),
     };
     talk.until_ready(|_, _| Ok(()))?;
     talk.limit(process, setting)?;
@@ -314,10 +319,11 @@ fn pair() -> Result<(OwnedFd, OwnedFd), LaunchError> {
     socket_pair().map_err(|errno| LaunchError::call("socketpair(2)", errno))
 }
 
-fn handles<'a>(setting: &Setting<'a>, keep: &'a [RawFd]) -> Handles<'a> {
+fn handles<'a>(setting: &Setting<'a>, keep: &'a [RawFd], keep_last: &'a [RawFd]) -> Handles<'a> {
     Handles {
         tasks: setting.tasks,
         keep,
+        keep_last,
         console: setting.console.map(|socket| socket.as_raw_fd()),
         stdio: setting.stdio.map(|three| three.map(|fd| fd.as_raw_fd())),
     }
@@ -330,12 +336,22 @@ fn kept(
     files: impl Iterator<Item = RawFd>,
     preserve_fds: u32,
 ) -> Vec<RawFd> {
-    let preserved = RawFd::try_from(preserve_fds).unwrap_or(RawFd::MAX - 3);
-    let mut keep: Vec<RawFd> = (0..3 + preserved).collect();
-    keep.extend([sync.as_raw_fd(), setting.procfs.raw()]);
+    let mut keep = kept_last(sync, files, preserve_fds);
+    keep.push(setting.procfs.raw());
     keep.extend(setting.tasks);
     keep.extend(setting.console.map(|socket| socket.as_raw_fd()));
     keep.extend(setting.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
+    keep.sort_unstable();
+    keep.dedup();
+    keep
+}
+
+/// Every descriptor that the child needs to the end, sorted: what the program is to have, the
+/// talk with the parent, and these.
+fn kept_last(sync: &OwnedFd, files: impl Iterator<Item = RawFd>, preserve_fds: u32) -> Vec<RawFd> {
+    let preserved = RawFd::try_from(preserve_fds).unwrap_or(RawFd::MAX - 3);
+    let mut keep: Vec<RawFd> = (0..3 + preserved).collect();
+    keep.push(sync.as_raw_fd());
     keep.extend(files);
     keep.sort_unstable();
     keep.dedup();
@@ -434,6 +450,8 @@ struct Conversation<'a> {
     process: Process,
     sync: OwnedFd,
     explain: &'a dyn Fn(FailureAt, &str) -> LaunchError,
+    /// Whether a second process is still to take over.
+    expects_second: bool,
 }
 
 /// A failure as it crossed the socket.
@@ -492,9 +510,18 @@ impl Conversation<'_> {
     }
 
     /// Goes on with the process that the first one has made; both are children of this one.
+    ///
+    /// The second process may be in sight of a container with CAP_SYS_PTRACE, which then speaks
+    /// with its voice: a number is believed once, and only of a child.
     fn follow(&mut self, pid: i32) -> Result<(), LaunchError> {
+        if !std::mem::take(&mut self.expects_second) {
+            return Err(LaunchError::call("follow container init", Errno::EPROTO));
+        }
         let second =
             Process::open(pid).map_err(|errno| LaunchError::call("pidfd_open(2)", errno))?;
+        if !second.is_child() {
+            return Err(LaunchError::call("follow container init", Errno::ECHILD));
+        }
         let first = std::mem::replace(&mut self.process, second);
         first
             .wait()

@@ -68,3 +68,15 @@ pub(crate) fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended, Errno> {
         Ended::Signaled(status)
     })
 }
+
+/// Whether the process is a child of this one that has not been reaped.
+pub(crate) fn is_child(pidfd: BorrowedFd<'_>) -> bool {
+    let Ok(id) = libc::id_t::try_from(pidfd.as_raw_fd()) else {
+        return false;
+    };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: siginfo_t is plain old data, for which zeroes are a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is live and exclusively borrowed for the call.
+    Errno::result(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, options) }).is_ok()
+}
