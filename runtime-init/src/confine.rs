@@ -32,6 +32,10 @@ impl Init<'_> {
         sys::personality(persona).at(Call::Personality)
     }
 
+    pub(crate) fn set_limit(&mut self, resource: u32, soft: u64, hard: u64) -> Result<(), Failure> {
+        sys::set_limit(resource, soft, hard).at(Call::Prlimit)
+    }
+
     pub(crate) fn give_up_new_privileges(&mut self) -> Result<(), Failure> {
         sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
             .at(Call::Prctl)

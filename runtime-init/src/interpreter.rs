@@ -140,6 +140,11 @@ impl<'p> Init<'p> {
             Step::User { uid, gid } => self.become_user(uid, gid),
             Step::BoundingSet(mask) => self.limit_capabilities(mask),
             Step::Capabilities(ref masks) => self.set_capabilities(masks),
+            Step::Limit {
+                resource,
+                soft,
+                hard,
+            } => self.set_limit(resource, soft, hard),
             Step::NoNewPrivileges => self.give_up_new_privileges(),
             Step::Seccomp { program, flags } => self.load_filter(program, flags),
             Step::WorkingDirectory { path, create } => self.enter_directory(path, create),

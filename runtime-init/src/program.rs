@@ -170,6 +170,16 @@ pub enum Step<'a> {
     /// capset(2), then the ambient set. Ambient capabilities that the kernel refuses for want
     /// of an inheritable one fail with EPERM.
     Capabilities(CapabilityMasks),
+    /// prlimit(2) of the child itself: a runtime without CAP_SYS_RESOURCE may not set the limits
+    /// of a process that has become another user.
+    Limit {
+        /// RLIMIT_*.
+        resource: u32,
+        /// In the resource's own unit.
+        soft: u64,
+        /// In the resource's own unit.
+        hard: u64,
+    },
     /// prctl(2), PR_SET_NO_NEW_PRIVS.
     NoNewPrivileges,
     /// seccomp(2), SECCOMP_SET_MODE_FILTER.
@@ -505,6 +515,7 @@ calls! {
     Personality = "personality(2)",
     PivotRoot = "pivot_root(2)",
     Prctl = "prctl(2)",
+    Prlimit = "prlimit(2)",
     Read = "read(2)",
     Readlink = "readlinkat(2)",
     Receive = "recvmsg(2)",

@@ -228,6 +228,12 @@ pub(crate) fn start_failure(
     let index = at.step.saturating_sub(start_step);
     let subject = match plan.hooks.start_container.get(index) {
         Some(hook) => Subject::Hook(HookKind::StartContainer, index, &hook.path),
+        None if at.failure.call == Call::Prlimit => {
+            // Between the hooks and the limits is the step that closes descriptors.
+            let first = plan.hooks.start_container.len() + 1;
+            let limit = plan.process.rlimits.get(index.saturating_sub(first));
+            limit.map_or(after_start(at.failure.call), Subject::Limit)
+        }
         None => after_start(at.failure.call),
     };
     of_subject(
@@ -259,6 +265,7 @@ pub(crate) fn exec_start_failure(
 fn after_start(call: Call) -> Subject<'static> {
     match call {
         Call::Execve => Subject::Program,
+        Call::Prlimit => Subject::Plain("set a resource limit"),
         Call::Seccomp => Subject::Plain("load the seccomp filter"),
         _ => Subject::Plain("start the program"),
     }
@@ -289,6 +296,7 @@ fn of_subject(
             }
         }
         Subject::Hook(kind, index, path) => hook(plan, kind, index, path, failure),
+        Subject::Limit(limit) => rlimit(limit, errno),
         Subject::Sysctl(index) => sysctl(plan, index, call, errno),
         Subject::Program => program(process, rootfs, errno),
         Subject::Rootfs => step(

@@ -14,7 +14,8 @@ use super::files::HostFiles;
 use super::idmap::is_own_id;
 use crate::hooks::{HookKind, LONGEST_HOOK};
 use crate::plan::{
-    Content, ContentAct, DevicePlan, HookPlan, MountPlan, MountSource, Plan, ProcessPlan, RootEntry,
+    Content, ContentAct, DevicePlan, HookPlan, MountPlan, MountSource, Plan, ProcessPlan,
+    RlimitPlan, RootEntry,
 };
 use crate::sys::pointers;
 
@@ -27,6 +28,8 @@ pub(crate) enum Subject<'a> {
     Content(&'a Content),
     /// `plan.namespaces.joined[n]`.
     Namespace(usize),
+    /// `plan.process.rlimits`: one of them.
+    Limit(&'a RlimitPlan),
     /// A hook of the container's namespaces.
     Hook(HookKind, usize, &'a CStr),
     /// `plan.sysctls[n]`.
@@ -173,6 +176,8 @@ pub(crate) struct Handles<'a> {
     pub(crate) keep_last: &'a [RawFd],
     pub(crate) console: Option<RawFd>,
     pub(crate) stdio: Option<[RawFd; 3]>,
+    /// Whether the child sets its resource limits, and not the parent.
+    pub(crate) limits: bool,
 }
 
 /// Which clone flags make the first process, and whether a second one takes over.
@@ -255,8 +260,11 @@ pub(crate) fn create_steps<'a>(
             subject,
         );
     }
-    let starter = files.listener.as_ref().map(|_| Phase::Executing);
-    execute(&mut steps, &plan.process, &arrays.process, starter);
+    let ending = Ending {
+        last_word: files.listener.as_ref().map(|_| Phase::Executing),
+        limits: handles.limits,
+    };
+    execute(&mut steps, &plan.process, &arrays.process, ending);
     steps
 }
 
@@ -611,15 +619,38 @@ fn become_user<'a>(
     steps.push(Step::FindProgram(&arrays.candidates), Subject::Program);
 }
 
-/// The program itself. Whoever starts a created container hears that it comes now; a parent that
-/// holds the process sees for itself whether it lives.
+/// What the last steps depend on besides the plan.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    /// Whoever starts a created container hears that the program comes now; a parent that holds
+    /// the process sees for itself whether it lives.
+    last_word: Option<Phase>,
+    /// Whether the child sets its resource limits, and not the parent.
+    limits: bool,
+}
+
 fn execute<'a>(
     steps: &mut Steps<'a>,
     process: &'a ProcessPlan,
     arrays: &'a ProcessArrays<'a>,
-    last_word: Option<Phase>,
+    ending: Ending,
 ) {
-    if let Some(phase) = last_word {
+    // Last, where a low limit hinders none of the child's own steps.
+    for limit in process.rlimits.iter().filter(|_| ending.limits) {
+        let &RlimitPlan {
+            resource,
+            soft,
+            hard,
+            ..
+        } = limit;
+        let step = Step::Limit {
+            resource,
+            soft,
+            hard,
+        };
+        steps.push(step, Subject::Limit(limit));
+    }
+    if let Some(phase) = ending.last_word {
         steps.plain(Step::Tell(phase), "tell the runtime");
     }
     if let (true, Some(seccomp)) = (process.no_new_privileges, &process.seccomp) {
@@ -704,7 +735,11 @@ pub(crate) fn exec_steps<'a>(
     }
     steps.plain(Step::Tell(Phase::Ready), "tell the runtime");
     steps.plain(Step::Await(Gate::Committed), "wait for the runtime");
-    execute(&mut steps, process, arrays, None);
+    let ending = Ending {
+        last_word: None,
+        limits: handles.limits,
+    };
+    execute(&mut steps, process, arrays, ending);
     steps
 }
 

@@ -55,6 +55,8 @@ pub(crate) use self::explain::{exec_start_failure, start_failure};
 /// network filesystem, say); hooks of the child have their own limits on top.
 const CHILD_DEADLINE: Duration = Duration::from_secs(120);
 
+const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+
 /// What part of joining a namespace failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -237,7 +239,11 @@ pub(crate) fn create(
     let (ours, theirs) = pair()?;
     let keep = kept(setting, &theirs, files.raw(), plan.process.preserve_fds);
     let keep_last = kept_last(&theirs, files.raw_at_start(), plan.process.preserve_fds);
-    let handles = handles(setting, &keep, &keep_last);
+    let own_limits = limits_itself(&plan.process, plan.namespaces.has(NEWUSER));
+    let handles = Handles {
+        limits: own_limits,
+        ..handles(setting, &keep, &keep_last)
+    };
     let steps = lower::create_steps(plan, &arrays, &files, handles, setting.rootless);
     let clone = lower::CloneFlags::of(plan);
     let process = clone_child(clone.first, setting, &theirs, &steps)?;
@@ -268,7 +274,7 @@ pub(crate) fn create(
         }
         Phase::Ready | Phase::Executing => Ok(()),
     })?;
-    talk.limit(&plan.process, setting)?;
+    talk.limit(&plan.process, setting, own_limits)?;
     Ok(talk.launched(steps.start))
 }
 
@@ -288,7 +294,11 @@ pub(crate) fn exec(
         process.preserve_fds,
     );
     let keep_last = kept_last(&theirs, std::iter::empty(), process.preserve_fds);
-    let handles = handles(setting, &keep, &keep_last);
+    let own_limits = limits_itself(process, entry.user);
+    let handles = Handles {
+        limits: own_limits,
+        ..handles(setting, &keep, &keep_last)
+    };
     let steps = lower::exec_steps(process, &arrays, entry, handles);
     let child = clone_child(0, setting, &theirs, &steps)?;
     drop(theirs);
@@ -300,7 +310,7 @@ pub(crate) fn exec(
         expects_second: steps.has_second_process(),
     };
     talk.until_ready(|_, _| Ok(()))?;
-    talk.limit(process, setting)?;
+    talk.limit(process, setting, own_limits)?;
     Ok(talk.launched(0))
 }
 
@@ -319,6 +329,20 @@ fn pair() -> Result<(OwnedFd, OwnedFd), LaunchError> {
     socket_pair().map_err(|errno| LaunchError::call("socketpair(2)", errno))
 }
 
+/// Whether the child has to set its resource limits itself: prlimit(2) of another user's
+/// process needs CAP_SYS_RESOURCE, which the runtime has over a user namespace that it made.
+fn limits_itself(process: &ProcessPlan, user_namespace: bool) -> bool {
+    let own = (
+        nix::unistd::geteuid().as_raw(),
+        nix::unistd::getegid().as_raw(),
+    );
+    if process.rlimits.is_empty() || user_namespace || (process.uid, process.gid) == own {
+        return false;
+    }
+    let capability = caps::Capability::CAP_SYS_RESOURCE;
+    !caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(true)
+}
+
 fn handles<'a>(setting: &Setting<'a>, keep: &'a [RawFd], keep_last: &'a [RawFd]) -> Handles<'a> {
     Handles {
         tasks: setting.tasks,
@@ -326,6 +350,7 @@ fn handles<'a>(setting: &Setting<'a>, keep: &'a [RawFd], keep_last: &'a [RawFd])
         keep_last,
         console: setting.console.map(|socket| socket.as_raw_fd()),
         stdio: setting.stdio.map(|three| three.map(|fd| fd.as_raw_fd())),
+        limits: false,
     }
 }
 
@@ -410,9 +435,14 @@ fn run_create_hooks(
 
 /// Limits that the parent sets from outside, when the child has done everything that they
 /// could hinder and before it runs a foreign program.
-fn limit(process: &ProcessPlan, setting: &Setting<'_>, child: &Process) -> Result<(), LaunchError> {
+fn limit(
+    process: &ProcessPlan,
+    setting: &Setting<'_>,
+    child: &Process,
+    own_limits: bool,
+) -> Result<(), LaunchError> {
     let pid = child.pid();
-    for limit in &process.rlimits {
+    for limit in process.rlimits.iter().filter(|_| !own_limits) {
         sys::prlimit(pid, limit.resource, limit.soft, limit.hard)
             .map_err(|errno| explain::rlimit(limit, errno))?;
     }
@@ -543,8 +573,13 @@ impl Conversation<'_> {
     }
 
     /// Sets the limits; on an error the child is gone.
-    fn limit(&mut self, process: &ProcessPlan, setting: &Setting<'_>) -> Result<(), LaunchError> {
-        limit(process, setting, &self.process).inspect_err(|_| end(&self.process))
+    fn limit(
+        &mut self,
+        process: &ProcessPlan,
+        setting: &Setting<'_>,
+        own_limits: bool,
+    ) -> Result<(), LaunchError> {
+        limit(process, setting, &self.process, own_limits).inspect_err(|_| end(&self.process))
     }
 
     fn launched(self, start_step: usize) -> Launched {

@@ -139,6 +139,14 @@ pub(crate) fn personality(persona: u32) -> Result<()> {
     unsafe { syscall(libc::SYS_personality, [persona as usize, 0, 0, 0, 0, 0]) }.map(drop)
 }
 
+/// prlimit(2) of this process.
+pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = [soft, hard];
+    let args = [0, resource as usize, limit.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: rlimit64 is two 64-bit numbers, live for the call; a null old limit is allowed.
+    unsafe { syscall(libc::SYS_prlimit64, args) }.map(drop)
+}
+
 /// sethostname(2).
 pub(crate) fn sethostname(name: &[u8]) -> Result<()> {
     let args = [name.as_ptr() as usize, name.len(), 0, 0, 0, 0];
