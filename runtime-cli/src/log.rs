@@ -1,7 +1,8 @@
 //! The log: records in logrus's shape, which is what the callers of runc read.
 //!
-//! At the default level a call writes one record at most, the error it fails with: podman
-//! takes the whole file as one JSON object. Everything else is for `--debug`.
+//! At the default level a call that fails writes one record, its error: podman takes the whole
+//! file as one JSON object. One that succeeds writes its warnings. Everything else is for
+//! `--debug`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -69,6 +70,11 @@ impl Log {
         if self.debug {
             self.write(&Record::new("debug", message));
         }
+    }
+
+    /// What was asked for and could not be given.
+    pub(crate) fn warning(&self, message: &str) {
+        self.write(&Record::new("warning", message));
     }
 
     /// The failure that ends the program: in the log file and, for people and conmon, on

@@ -66,6 +66,7 @@ pub struct Container {
     record: Record,
     config: Vec<u8>,
     process: Option<Process>,
+    warnings: Vec<String>,
 }
 
 impl Container {
@@ -74,6 +75,7 @@ impl Container {
         record: Record,
         config: &[u8],
         process: Option<Process>,
+        warnings: Vec<String>,
     ) -> Self {
         let id = record
             .id
@@ -85,6 +87,7 @@ impl Container {
             record,
             config: config.to_vec(),
             process,
+            warnings,
         }
     }
 
@@ -96,6 +99,7 @@ impl Container {
             record,
             config,
             process: None,
+            warnings: Vec::new(),
         })
     }
 
@@ -115,6 +119,13 @@ impl Container {
     #[must_use]
     pub fn init(&self) -> Option<&Process> {
         self.process.as_ref()
+    }
+
+    /// What config.json asks for and can't be given, where the specification wants a warning
+    /// and no error; known to the program that made the container.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     pub(crate) fn record(&self) -> &Record {

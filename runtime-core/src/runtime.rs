@@ -218,6 +218,7 @@ impl Runtime {
                 creation.record,
                 bundle.config(),
                 Some(process),
+                plan.warnings,
             )),
             Err(error) => {
                 creation.after_failure();

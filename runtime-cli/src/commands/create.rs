@@ -81,8 +81,11 @@ pub(super) fn create_options<'a>(
     }
 }
 
-/// What was made; only with `--debug`.
+/// What was made, with `--debug`, and what of config.json could not be.
 pub(super) fn log_creation(globals: &Globals, container: &Container) {
+    for warning in container.warnings() {
+        globals.log.warning(warning);
+    }
     if let Some(process) = container.init() {
         let (id, pid) = (container.id(), process.pid());
         globals
