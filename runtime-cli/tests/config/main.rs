@@ -1,0 +1,8 @@
+//! Everything that config.json may ask for, on the real kernel: each effect is looked at from
+//! inside of the container and, where it can be seen, from outside, and after every container
+//! nothing of it may be left. One module for each part of config.json.
+
+mod capabilities;
+mod container;
+mod mount_words;
+mod mountinfo;
