@@ -1,7 +1,7 @@
 //! Any runtime with runc's command line.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -134,5 +134,28 @@ impl Runtime {
             std::thread::sleep(Duration::from_millis(20));
         }
         panic!("{id} is {last}, not {status}");
+    }
+}
+
+impl Drop for Runtime {
+    /// Deletes what a failing test has left running. Nothing here may panic.
+    fn drop(&mut self) {
+        let containers = std::fs::read_dir(self.root.path())
+            .into_iter()
+            .flatten()
+            .flatten();
+        for container in containers {
+            let mut delete = Command::new(&self.binary);
+            delete
+                .arg("--root")
+                .arg(self.root.path())
+                .args(["delete", "--force"]);
+            delete.arg(container.file_name());
+            delete
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            delete.status().ok();
+        }
     }
 }
