@@ -461,6 +461,8 @@ fn program(process: &ProcessPlan, rootfs: &CStr, errno: Errno) -> LaunchError {
         )
     } else {
         match program_hint(process, rootfs, &name, errno) {
+            // The words by which engines tell "can't be invoked" (126) from other failures.
+            Some(hint) if errno == Errno::EISDIR => format!("permission denied: {hint}"),
             Some(hint) => format!("{}: {hint}", Words(errno)),
             None if errno == Errno::ENOENT => format!("stat {name}: {}", Words(errno)),
             None => Words(errno).to_string(),
