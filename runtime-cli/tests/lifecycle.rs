@@ -408,6 +408,8 @@ fn exec_takes_a_whole_process_from_a_file() {
     fs::write(&path, r#"{"args": 1}"#).expect("a file can be written");
     let exec = runtime.call(&["exec", "-p", text(&path), bundle.id()]);
     fails(&exec, 255, "process.json: ");
+    let exec = runtime.call(&["exec", "-p", "/nosuch", bundle.id()]);
+    fails(&exec, 255, "read /nosuch: no such file or directory");
     runtime.call(&["delete", "-f", bundle.id()]).succeeded();
     residue.assert_none(&[&runtime]);
 }

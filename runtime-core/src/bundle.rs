@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::errno::{Words, of_io};
 use crate::spec::Spec;
 use crate::violation::pointer_token;
 
@@ -40,7 +41,7 @@ pub enum BundleError {
     #[error("{0} has more than {limit} MiB", limit = DOCUMENT_MAX_BYTES >> 20)]
     TooLarge(PathBuf),
     /// It can't be opened or read.
-    #[error("reading {path}")]
+    #[error("read {path}: {}", Words(of_io(source)))]
     Read {
         /// Which file.
         path: PathBuf,
