@@ -47,14 +47,15 @@ struct Record<'a> {
 }
 
 impl Log {
-    /// Opens the log file for appending; it is made with mode 0644 if it is missing.
+    /// Opens the log file for appending; it is made with mode 0644 if it is missing. A FIFO that
+    /// nobody reads is an error, not a wait; one that is full later loses records.
     pub(crate) fn open(path: Option<&str>, format: Format, debug: bool) -> Result<Self, Failure> {
         let open = |path: &str| {
             OpenOptions::new()
                 .append(true)
                 .create(true)
                 .mode(0o644)
-                .custom_flags(libc::O_SYNC)
+                .custom_flags(libc::O_SYNC | libc::O_NONBLOCK)
                 .open(path)
                 .doing(format_args!("--log: open {path}"))
         };
@@ -86,7 +87,7 @@ impl Log {
             ..Record::new("error", &failure.message)
         });
         if self.file.is_some() {
-            say(&format!("{}\n", failure.message));
+            say(&format!("{}\n", Printable(&failure.message)));
         }
     }
 
@@ -96,7 +97,11 @@ impl Log {
             // complain about a log that can't be written.
             file.write_all(record.line(self.format).as_bytes()).ok();
         } else if self.format == Format::Text && io::stderr().is_terminal() {
-            say(&format!("tare: {}: {}\n", record.level, record.msg));
+            say(&format!(
+                "tare: {}: {}\n",
+                record.level,
+                Printable(record.msg)
+            ));
         } else {
             say(&record.line(self.format));
         }
@@ -138,6 +143,20 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Text for a terminal: a name or a line from a container may have control characters, which
+/// a terminal obeys.
+struct Printable<'a>(&'a str);
+
+impl std::fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.chars().try_for_each(|letter| match letter {
+            '\n' | '\t' => write!(f, "{letter}"),
+            letter if letter.is_control() => write!(f, "{}", letter.escape_default()),
+            letter => write!(f, "{letter}"),
+        })
+    }
+}
+
 /// A value of a text record: in quotes unless it is one plain word.
 struct Quoted<'a>(&'a str);
 
@@ -172,6 +191,15 @@ mod tests {
         insta::assert_snapshot!(
             record("debug", "state/root").line(Format::Text),
             @r#"time="2026-11-25T01:28:18.000000001Z" level=debug msg=state/root"#
+        );
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_characters() {
+        let text = "x\u{1b}[2J\u{9b}1m\ty\n".to_owned();
+        insta::assert_debug_snapshot!(
+            Printable(&text).to_string(),
+            @r#""x\\u{1b}[2J\\u{9b}1m\ty\n""#
         );
     }
 

@@ -48,12 +48,19 @@ impl PidFile {
 
     fn write_temporary(&self, pid: i32) -> Result<(), Failure> {
         let act = format_args!("--pid-file: write {}", self.temporary.display()).to_string();
+        // Whatever has this name is removed and never written: it may be a hard link to a file
+        // of somebody else's, or a FIFO that nobody reads.
+        match fs::remove_file(&self.temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).doing(&act);
+            }
+            _ => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_SYNC)
+            .custom_flags(libc::O_SYNC)
             .open(&self.temporary)
             .doing(&act)?;
         file.write_all(pid.to_string().as_bytes()).doing(&act)

@@ -5,15 +5,12 @@
 //! (`executable file not found in $PATH`, `no such file or directory`, …) are runc's.
 
 use std::ffi::CStr;
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::Mode;
 use runtime_init::{Call, Failure};
 
 use super::lower::{Steps, Subject};
@@ -511,20 +508,7 @@ fn program_hint(process: &ProcessPlan, rootfs: &CStr, name: &str, errno: Errno) 
 
 /// The start of a file of the rootfs: no link leads out, nothing but a regular file is read.
 fn first_bytes(rootfs: &CStr, path: &CStr) -> Option<Vec<u8>> {
-    let path_only = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = nix::fcntl::open(rootfs, path_only, Mode::empty()).ok()?;
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = File::from(
-        openat2(
-            &root,
-            Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())),
-            how,
-        )
-        .ok()?,
-    );
-    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let file = super::rootfs_file::open_regular(rootfs, path)?;
     let mut head = Vec::new();
     file.take(256).read_to_end(&mut head).ok()?;
     Some(head)

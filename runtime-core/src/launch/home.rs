@@ -4,27 +4,14 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{Mode, SFlag};
+use super::rootfs_file::open_regular;
 
 /// The `HOME=…` variable for this user: from `etc/passwd` in the rootfs, `/` without an entry.
 pub(crate) fn variable(rootfs: &CStr, uid: u32) -> CString {
-    let home = passwd(rootfs).and_then(|file| home_in_passwd(file, uid));
+    let home = open_regular(rootfs, c"/etc/passwd").and_then(|file| home_in_passwd(file, uid));
     let home = home.filter(|home| home.starts_with('/') && !home.contains('\0'));
     let text = format!("HOME={}", home.as_deref().unwrap_or("/"));
     CString::new(text).unwrap_or_else(|_| c"HOME=/".into())
-}
-
-/// The container's passwd file, if it is a regular one; no link leads out of the rootfs.
-fn passwd(rootfs: &CStr) -> Option<File> {
-    let path_only = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let rootfs = nix::fcntl::open(rootfs, path_only, Mode::empty()).ok()?;
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = openat2(&rootfs, "etc/passwd", how).ok()?;
-    let mode = nix::sys::stat::fstat(&file).ok()?.st_mode;
-    (mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()).then(|| File::from(file))
 }
 
 /// What HOME is in a passwd file for this user: the sixth field of the first line whose third

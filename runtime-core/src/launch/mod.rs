@@ -48,6 +48,7 @@ mod files;
 mod home;
 mod idmap;
 mod lower;
+mod rootfs_file;
 
 pub(crate) use self::explain::{exec_start_failure, start_failure};
 

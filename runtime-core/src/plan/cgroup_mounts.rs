@@ -205,7 +205,14 @@ impl View<'_> {
         let (attributes, recursive) = match source {
             MountSource::Bind { .. } => {
                 propagation.extend(self.entry.facts.first_propagation(false));
-                (options.attributes, options.recursive)
+                let mut attributes = options.attributes;
+                if self.entry.facts.host.euid != 0 {
+                    // It is the runtime's own cgroup, and may be the user's to change
+                    // (CVE-2023-25809).
+                    attributes.set |= RDONLY;
+                    attributes.clear &= !RDONLY;
+                }
+                (attributes, options.recursive)
             }
             _ => (options.new_filesystem_attributes(), Attributes::default()),
         };
