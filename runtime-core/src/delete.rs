@@ -42,14 +42,14 @@ pub(crate) fn delete(
         .collect())
 }
 
-/// A directory without a usable record: an interrupted create, or not ours. What it may have
-/// started ends by itself, since its parent is gone.
+/// A directory without a usable record: a create that was interrupted before it did anything,
+/// or not ours.
 fn remove_unreadable(
     directory: StateDirectory,
     force: bool,
     error: Error,
 ) -> Result<Vec<String>, Error> {
-    if error.kind() != ErrorKind::BrokenState {
+    if !matches!(error.kind(), ErrorKind::BrokenState | ErrorKind::NotFound) {
         return Err(error);
     }
     directory.remove()?;
@@ -62,8 +62,11 @@ fn kill_everything(container: &Container, status: Status) -> Result<(), Error> {
     if let Some(init) = &init {
         init.kill();
     }
-    let has_cgroup = container.record().cgroups_owned == 1;
-    if has_cgroup && (status != Status::Stopped || !container.record().own_pid_namespace) {
+    let record = container.record();
+    // A create that was interrupted has not noted its child, which may be busy with a hook.
+    let is_known = record.init_process_pid != 0;
+    let ended_with_init = status == Status::Stopped && record.own_pid_namespace && is_known;
+    if record.cgroups_owned == 1 && !ended_with_init {
         container
             .cgroup()?
             .kill_all(Instant::now() + REMOVAL_DEADLINE)?;

@@ -178,7 +178,8 @@ impl Runtime {
         crate::delete::delete(self, id, force)
     }
 
-    /// The state of every container, by id; an unusable one has its error.
+    /// The state of every container, by id; an unusable one has its error. One that is deleted
+    /// meanwhile, or whose create was interrupted before it did anything, is none.
     ///
     /// # Errors
     ///
@@ -188,6 +189,9 @@ impl Runtime {
         Ok(ids
             .into_iter()
             .map(|id| (id.clone(), self.open(&id).and_then(|c| c.state())))
+            .filter(
+                |(_, state)| !matches!(state, Err(error) if error.kind() == ErrorKind::NotFound),
+            )
             .collect())
     }
 

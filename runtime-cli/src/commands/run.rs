@@ -73,8 +73,7 @@ struct New<'a> {
 impl New<'_> {
     /// Leaves the process to itself.
     fn detach(&self, surroundings: Surroundings) -> Result<Exit, Failure> {
-        let settled = self.start(surroundings, |_, _| Ok(Exit::Success));
-        settled.inspect_err(|_| self.delete_quietly())
+        self.start(surroundings, |_, _| Ok(Exit::Success))
     }
 
     /// Waits for the process, and deletes the container unless it is to be kept.
@@ -83,10 +82,9 @@ impl New<'_> {
         if !self.parsed.is_on(&NO_SUBREAPER) {
             adopt_orphans()?;
         }
-        let attended = self.start(surroundings, |process, master| {
+        let exit = self.start(surroundings, |process, master| {
             launch::attend(&signals, process, master)
-        });
-        let exit = attended.inspect_err(|_| self.delete_quietly())?;
+        })?;
         if !self.parsed.is_on(&KEEP)
             && let Err(error) = self.runtime.delete(&self.id, true)
         {
@@ -100,6 +98,9 @@ impl New<'_> {
     ///
     /// A terminal that we attend ourselves must be ours before the process looks at it, so
     /// then this is done in two steps.
+    ///
+    /// What fails once the container is there deletes it. Before, there is none, or another's
+    /// of this id.
     fn start(
         &self,
         surroundings: Surroundings,
@@ -115,11 +116,14 @@ impl New<'_> {
             }
         };
         log_creation(self.globals, &container);
-        let master = surroundings.settle(init(&container)?)?;
-        if in_two_steps {
-            container.start()?;
-        }
-        then(init(&container)?, master)
+        let started = (|| {
+            let master = surroundings.settle(init(&container)?)?;
+            if in_two_steps {
+                container.start()?;
+            }
+            then(init(&container)?, master)
+        })();
+        started.inspect_err(|_| self.delete_quietly())
     }
 
     /// After a failure, which is the one to report.

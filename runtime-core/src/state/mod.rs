@@ -234,9 +234,13 @@ impl UnlockedDirectory {
     ///
     /// # Errors
     ///
-    /// [`StateError::Record`] when there is none or it is broken.
+    /// [`StateError::NotFound`] when there is none: whoever made the directory was ended before
+    /// it did anything else. [`StateError::Record`] when it is broken.
     pub fn load(&self) -> Result<Stored, StateError> {
         let bytes = self.read_state()?;
+        if bytes.is_empty() {
+            return Err(StateError::NotFound(self.id.clone()));
+        }
         Stored::parse(&bytes).map_err(|source| StateError::Record {
             id: self.id.clone(),
             source,
@@ -249,6 +253,7 @@ impl UnlockedDirectory {
         nix::sys::stat::fstatat(&self.fd, START_SOCKET, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
+    /// The bytes of the state file; none when it is missing.
     fn read_state(&self) -> Result<Vec<u8>, StateError> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let opened = match openat(&self.fd, STATE, flags, Mode::empty()) {
