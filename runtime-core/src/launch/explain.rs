@@ -6,8 +6,6 @@
 
 use std::ffi::CStr;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
