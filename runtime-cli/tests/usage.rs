@@ -411,7 +411,7 @@ fn features_has_what_callers_look_for() {
     };
     let options = words("/mountOptions");
     assert!(options.is_sorted() && options.iter().any(|option| option == "rro"));
-    assert_eq!(options.len(), 61);
+    assert!(options.len() >= 61, "{options:?}");
     assert_eq!(words("/linux/namespaces").len(), 8);
     assert_eq!(words("/linux/capabilities").len(), 41);
     assert_eq!(words("/linux/seccomp/operators").len(), 7);

@@ -217,6 +217,8 @@ mod tests {
         attend(&signals, attended(&second, &second_fd), None).unwrap();
         assert_eq!(second.wait().unwrap().signal(), Some(libc::SIGUSR1));
 
+        // The orphan is the oldest child now, and so the first to be reaped.
+        raise(Signal::SIGCHLD).unwrap();
         drop(third.stdin.take());
         attend(&signals, attended(&third, &third_fd), None).unwrap();
         assert_eq!(third.wait().unwrap().code(), Some(3));
