@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut container = runtime.create(&id, &bundle, &CreateOptions::default())?;
             container.start()?;
             let exit = container.init().ok_or("created here")?.wait()?;
-            runtime.delete(&id, false)?;
+            container.delete(false)?;
             if exit.shell_code() == 0 {
                 Ok(())
             } else {

@@ -19,7 +19,9 @@ use crate::plan::{Plan, PlanOptions};
 use crate::process::Process;
 use crate::runtime::{REMOVAL_DEADLINE, Runtime, procfs};
 use crate::spec::Spec;
-use crate::state::{self, Operation, Record, StateDirectory, Status, Stored, UnlockedDirectory};
+use crate::state::{
+    self, Operation, Record, StateDirectory, StateError, Status, Stored, UnlockedDirectory,
+};
 
 /// How long freezing and thawing may take.
 const FREEZER_DEADLINE: Duration = Duration::from_secs(10);
@@ -66,6 +68,8 @@ pub struct Container {
     record: Record,
     config: Vec<u8>,
     process: Option<Process>,
+    /// Its cgroups as create has opened them; not before they are its own.
+    cgroup: Option<Cgroup>,
     warnings: Vec<String>,
 }
 
@@ -74,9 +78,10 @@ impl Container {
         runtime: Runtime,
         record: Record,
         config: &[u8],
-        process: Option<Process>,
+        launched: (Process, Option<Cgroup>),
         warnings: Vec<String>,
     ) -> Self {
+        let (process, cgroup) = launched;
         let id = record
             .id
             .parse()
@@ -86,7 +91,8 @@ impl Container {
             id,
             record,
             config: config.to_vec(),
-            process,
+            process: Some(process),
+            cgroup,
             warnings,
         }
     }
@@ -99,6 +105,7 @@ impl Container {
             record,
             config,
             process: None,
+            cgroup: None,
             warnings: Vec::new(),
         })
     }
@@ -218,6 +225,28 @@ impl Container {
             }
             Ok(_) | Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
             Err(errno) => Err(Error::call(format!("read /proc/{pid}/stat"), errno)),
+        }
+    }
+
+    /// Deletes it: [`Runtime::delete`] for a container that this value stands for. One that
+    /// this program has created is deleted with what create has opened.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongStatus`] for a running one without `force`;
+    /// [`ErrorKind::NotFound`] without `force` when somebody else has deleted it.
+    pub fn delete(self, force: bool) -> Result<Vec<String>, Error> {
+        match self.runtime.root().lock(&self.id) {
+            Err(StateError::NotFound(_)) if force => Ok(Vec::new()),
+            directory => crate::delete::delete_locked(self, directory?, force),
+        }
+    }
+
+    /// The cgroups that create has opened, or its cgroups as far as they are there.
+    pub(crate) fn take_cgroup(&mut self) -> Result<Cgroup, Error> {
+        match self.cgroup.take() {
+            Some(cgroup) => Ok(cgroup),
+            None => self.cgroup(),
         }
     }
 

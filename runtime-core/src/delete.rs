@@ -24,16 +24,22 @@ pub(crate) fn delete(
         Ok(container) => container,
         Err(error) => return remove_unreadable(directory, force, error),
     };
+    delete_locked(container, directory, force)
+}
+
+/// Deletes a container whose lock is held.
+pub(crate) fn delete_locked(
+    mut container: Container,
+    directory: StateDirectory,
+    force: bool,
+) -> Result<Vec<String>, Error> {
     let status = container.observe(&directory)?;
     if !force && !status.permits(Operation::Delete) {
-        let kind = ErrorKind::WrongStatus;
-        return Err(Error::text(
-            kind,
-            status.refusal(Operation::Delete, id.as_str()),
-        ));
+        let refusal = status.refusal(Operation::Delete, container.id().as_str());
+        return Err(Error::text(ErrorKind::WrongStatus, refusal));
     }
     kill_everything(&container, status)?;
-    remove_cgroups(&container)?;
+    remove_cgroups(&mut container)?;
     let failures = poststop(&container);
     directory.remove()?;
     Ok(failures
@@ -86,19 +92,18 @@ fn kill_everything(container: &Container, status: Status) -> Result<(), Error> {
     }
 }
 
-fn remove_cgroups(container: &Container) -> Result<(), Error> {
-    let record = container.record();
-    if record.cgroup_paths.is_empty() {
+fn remove_cgroups(container: &mut Container) -> Result<(), Error> {
+    if container.record().cgroup_paths.is_empty() {
         return Ok(());
     }
-    if record.cgroups_owned == 1 {
-        return Ok(container
-            .cgroup()?
-            .remove(Instant::now() + REMOVAL_DEADLINE)?);
+    let is_owned = container.record().cgroups_owned == 1;
+    let cgroup = container.take_cgroup()?;
+    if is_owned {
+        return Ok(cgroup.remove(Instant::now() + REMOVAL_DEADLINE)?);
     }
     // Planned and perhaps made, but not known to be the container's: an empty directory is,
     // and one with processes is somebody else's.
-    match container.cgroup()?.remove(Instant::now()) {
+    match cgroup.remove(Instant::now()) {
         Err(error) if error.is_in_use() || error.is_timeout() => Ok(()),
         removed => Ok(removed?),
     }

@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::id::ContainerId;
 use crate::launch::{self, LaunchError};
 use crate::plan::{Plan, PlanOptions, RootEntry};
+use crate::process::Process;
 use crate::procfs::Procfs;
 use crate::state::{self, Record, StateDirectory, StateRoot, Status};
 
@@ -217,11 +218,11 @@ impl Runtime {
             record: intent(id, bundle, &plan, &host),
         };
         match creation.make(&directory, gate) {
-            Ok(process) => Ok(Container::new(
+            Ok(launched) => Ok(Container::new(
                 self.clone(),
                 creation.record,
                 bundle.config(),
-                Some(process),
+                launched,
                 plan.warnings,
             )),
             Err(error) => {
@@ -290,7 +291,7 @@ impl Creation<'_> {
         &mut self,
         directory: &StateDirectory,
         gate: Gate,
-    ) -> Result<crate::process::Process, Error> {
+    ) -> Result<(Process, Option<Cgroup>), Error> {
         directory.write_intent(&self.record, self.config)?;
         let cgroup = self.make_cgroup(directory)?;
         let listener = match gate {
@@ -316,10 +317,14 @@ impl Creation<'_> {
         if gate == Gate::Here {
             self.poststart(&process)?;
         }
-        if let Some(mut cgroup) = cgroup {
+        let mut cgroup = cgroup;
+        if let Some(cgroup) = &mut cgroup {
             cgroup.keep();
+            cgroup.close_task_files();
         }
-        Ok(process)
+        // What create has opened is for who stays to delete it; a program that creates many
+        // containers has better uses for its descriptors.
+        Ok((process, cgroup.filter(|_| gate == Gate::Here)))
     }
 
     /// The container's cgroups with their limits; none when the runtime may not make them and
@@ -395,7 +400,7 @@ impl Creation<'_> {
     }
 
     /// poststart hooks: a failure stops the container and deletes it (runtime.md "Lifecycle").
-    fn poststart(&self, process: &crate::process::Process) -> Result<(), Error> {
+    fn poststart(&self, process: &Process) -> Result<(), Error> {
         let hooks = &self.plan.hooks.poststart;
         if hooks.is_empty() {
             return Ok(());

@@ -9,20 +9,20 @@ use crate::paths::{self, Links, Missing, Name, Path};
 use crate::program::{Call, Device, Failure, RawFd};
 use crate::sys::{self, Errno, Fd};
 
-impl Init<'_> {
+impl<'p> Init<'p> {
     pub(crate) fn make_directory(&mut self, path: &CStr, mode: u32) -> Result<(), Failure> {
         let missing = Missing::Directory(mode);
         paths::ensure(self.rootfs()?, path, missing, Links::Follow).map(drop)
     }
 
     /// Makes a device node, or binds the host's. One that is there must be the same device.
-    pub(crate) fn make_device(&mut self, device: &Device<'_>) -> Result<(), Failure> {
-        let (directory, name) = paths::ensure_parent(self.rootfs()?, device.path)?;
+    pub(crate) fn make_device(&mut self, device: &Device<'p>) -> Result<(), Failure> {
+        let (directory, name) = self.parent_of(device.path)?;
         if let Some(host) = device.bind {
-            return bind_device(device, host, &directory, &name);
+            return bind_device(device, host, directory, &name);
         }
         let made = sys::mknodat(
-            directory.raw(),
+            directory,
             name.as_c_str(),
             device.mode,
             device.major,
@@ -31,11 +31,11 @@ impl Init<'_> {
         let is_new = made != Err(Errno(libc::EEXIST));
         if is_new {
             made.at(Call::Mknod)?;
-            if is_owned(device, directory.raw(), &name)? {
+            if is_owned(device, directory, &name)? {
                 return Ok(());
             }
         }
-        let node = paths::entry(directory.raw(), name.as_c_str()).at(Call::Open)?;
+        let node = paths::entry(directory, name.as_c_str()).at(Call::Open)?;
         if !is_same(device, &node)? {
             return refuse(Call::DeviceNumbers, libc::EEXIST);
         }
@@ -45,15 +45,32 @@ impl Init<'_> {
         Ok(())
     }
 
+    /// The directory that `path` is in, made if it is missing, and the last part of `path`.
+    fn parent_of(&mut self, path: &'p CStr) -> Result<(RawFd, Name), Failure> {
+        let Some((parent, name)) = paths::split(path.to_bytes()) else {
+            return refuse(Call::Open, libc::EINVAL);
+        };
+        match &self.parent {
+            Some((last, directory)) if *last == parent => {
+                Ok((directory.raw(), Name::of(&[name]).at(Call::Open)?))
+            }
+            _ => {
+                let (directory, name) = paths::ensure_parent(self.rootfs()?, path)?;
+                let raw = directory.raw();
+                self.parent = Some((parent, directory));
+                Ok((raw, name))
+            }
+        }
+    }
+
     /// Makes a symbolic link, unless it is there.
     pub(crate) fn make_link(
         &mut self,
         text: &CStr,
-        path: &CStr,
+        path: &'p CStr,
         replace: bool,
     ) -> Result<(), Failure> {
-        let (directory, name) = paths::ensure_parent(self.rootfs()?, path)?;
-        let directory = directory.raw();
+        let (directory, name) = self.parent_of(path)?;
         let made = sys::symlinkat(text, directory, name.as_c_str());
         if made != Err(Errno(libc::EEXIST)) {
             return made.at(Call::Symlink);
@@ -89,10 +106,10 @@ fn is_owned(device: &Device<'_>, directory: RawFd, name: &Name) -> Result<bool, 
 fn bind_device(
     device: &Device<'_>,
     host: &CStr,
-    directory: &Fd,
+    directory: RawFd,
     name: &Name,
 ) -> Result<(), Failure> {
-    if let Ok(node) = paths::entry(directory.raw(), name.as_c_str())
+    if let Ok(node) = paths::entry(directory, name.as_c_str())
         && is_same(device, &node)?
     {
         return Ok(());
@@ -101,7 +118,7 @@ fn bind_device(
     if !is_same(device, &tree)? {
         return refuse(Call::DeviceNumbers, libc::ENODEV);
     }
-    let file = paths::ensure_file(directory.raw(), name.as_c_str())?;
+    let file = paths::ensure_file(directory, name.as_c_str())?;
     if is_procfs(file.raw())? {
         return refuse(Call::InsideProc, libc::EPERM);
     }

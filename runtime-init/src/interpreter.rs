@@ -18,6 +18,9 @@ pub(crate) struct Init<'p> {
     pub(crate) connection: Option<Fd>,
     /// The rootfs: every path of the container is resolved below it.
     pub(crate) rootfs: Option<Fd>,
+    /// The directory of the last device or link, for the next one: only until another kind of
+    /// step, which might mount something over it.
+    pub(crate) parent: Option<(&'p [u8], Fd)>,
     /// Whether no mount of this namespace is in a peer group any more.
     pub(crate) nothing_shared: bool,
     /// Mounts that hide paths.
@@ -65,6 +68,7 @@ impl<'p> Init<'p> {
             listener: program.sync,
             connection: None,
             rootfs: None,
+            parent: None,
             nothing_shared: false,
             masks: Masks::default(),
             last_kept: None,
@@ -89,6 +93,9 @@ impl<'p> Init<'p> {
     }
 
     fn perform(&mut self, step: &Step<'p>, later: &[Step<'p>]) -> Result<(), Failure> {
+        if !matches!(step, Step::Device(_) | Step::Symlink { .. }) {
+            self.parent = None;
+        }
         match *step {
             Step::Undumpable => self.become_undumpable(),
             Step::KeepOnly(kept) => self.close_all_but(kept),

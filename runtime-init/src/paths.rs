@@ -143,7 +143,7 @@ fn make_last(root: RawFd, path: &CStr, missing: Missing, links: Links) -> Result
 }
 
 /// The parent and the last part of a path; none if the last part is no name.
-fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let cut = path.iter().rposition(|byte| *byte == b'/');
     let (parent, name) = match cut.and_then(|at| Some((path.get(..at)?, path.get(at + 1..)?))) {
         Some(parts) => parts,

@@ -74,6 +74,7 @@ impl New<'_> {
     /// Leaves the process to itself.
     fn detach(&self, surroundings: Surroundings) -> Result<Exit, Failure> {
         self.start(surroundings, |_, _| Ok(Exit::Success))
+            .map(|(exit, _)| exit)
     }
 
     /// Waits for the process, and deletes the container unless it is to be kept.
@@ -82,11 +83,11 @@ impl New<'_> {
         if !self.parsed.is_on(&NO_SUBREAPER) {
             adopt_orphans()?;
         }
-        let exit = self.start(surroundings, |process, master| {
+        let (exit, container) = self.start(surroundings, |process, master| {
             launch::attend(&signals, process, master)
         })?;
         if !self.parsed.is_on(&KEEP)
-            && let Err(error) = self.runtime.delete(&self.id, true)
+            && let Err(error) = container.delete(true)
         {
             // The status is the process's all the same.
             self.globals.log.error(&error.into());
@@ -105,7 +106,7 @@ impl New<'_> {
         &self,
         surroundings: Surroundings,
         then: impl FnOnce(&Process, Option<OwnedFd>) -> Result<Exit, Failure>,
-    ) -> Result<Exit, Failure> {
+    ) -> Result<(Exit, Container), Failure> {
         let in_two_steps = surroundings.terminal_is_ours();
         let mut container = {
             let options = create_options(self.parsed, &surroundings);
@@ -123,7 +124,13 @@ impl New<'_> {
             }
             then(init(&container)?, master)
         })();
-        started.inspect_err(|_| self.delete_quietly())
+        match started {
+            Ok(exit) => Ok((exit, container)),
+            Err(failure) => {
+                self.delete_quietly();
+                Err(failure)
+            }
+        }
     }
 
     /// After a failure, which is the one to report.

@@ -142,7 +142,11 @@ fn an_entrypoint_that_is_the_runtime_runs_it_inside_and_changes_nothing() {
     let ground = Ground::new("entry");
     let before = state_of_binary();
     let script = "#!/proc/self/exe\n";
-    for args in [&["/proc/self/exe", "--version"][..], &["/script"], &["/link", "list"]] {
+    for args in [
+        &["/proc/self/exe", "--version"][..],
+        &["/script"],
+        &["/link", "list"],
+    ] {
         let bundle = privileged(ground.bundle()).args(args);
         fs::write(bundle.rootfs().join("script"), script).expect("the rootfs can be written");
         fs::set_permissions(
@@ -175,9 +179,14 @@ fn a_waiting_init_executes_a_read_only_clone_and_no_copy() {
         "a copy for each container costs memory: {link:?}"
     );
     let status = fs::metadata(&exe).expect("it lives");
-    assert_eq!([status.dev().to_string(), status.ino().to_string()], identity());
+    assert_eq!(
+        [status.dev().to_string(), status.ino().to_string()],
+        identity()
+    );
     let write = fs::OpenOptions::new().write(true).open(&exe);
-    let errno = write.expect_err("the host's root can't write either").raw_os_error();
+    let errno = write
+        .expect_err("the host's root can't write either")
+        .raw_os_error();
     assert!(
         matches!(errno, Some(30 | 26)),
         "EROFS or ETXTBSY, not {errno:?}"
@@ -192,7 +201,11 @@ fn a_path_that_looks_protected_is_checked() {
     // Executed by a descriptor's name, as the protected binary is, but from a writable mount.
     let ground = Ground::new("devfd");
     let tare = binary();
-    let script = format!("exec 9<{}; exec /dev/fd/9 --root {} list", text(&tare), text(ground.runtime.root()));
+    let script = format!(
+        "exec 9<{}; exec /dev/fd/9 --root {} list",
+        text(&tare),
+        text(ground.runtime.root())
+    );
     let finished = testkit::finish(
         std::process::Command::new("sh").args(["-c", &script]),
         std::time::Duration::from_secs(20),

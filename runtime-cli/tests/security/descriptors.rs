@@ -12,7 +12,11 @@ fn with_open_directories(ground: &Ground, words: &[&str]) -> Finished {
     let tare = ground.runtime.command(words);
     let open: Vec<String> = (3..=40)
         .map(|fd| {
-            let path = if fd % 2 == 0 { "/" } else { text(ground.canary()) };
+            let path = if fd % 2 == 0 {
+                "/"
+            } else {
+                text(ground.canary())
+            };
             format!("{fd}<{path}")
         })
         .collect();
@@ -84,7 +88,15 @@ fn a_working_directory_or_program_behind_a_descriptor_is_refused() {
         let cwd = format!("/proc/self/fd/{fd}");
         let finished = with_open_directories(
             &ground,
-            &["exec", "--cwd", &cwd, running.id(), "sh", "-c", "pwd; ls; cat secret"],
+            &[
+                "exec",
+                "--cwd",
+                &cwd,
+                running.id(),
+                "sh",
+                "-c",
+                "pwd; ls; cat secret",
+            ],
         );
         assert!(finished.code != 0, "{finished}");
         let program = format!("{cwd}/bin/sh");
@@ -95,11 +107,21 @@ fn a_working_directory_or_program_behind_a_descriptor_is_refused() {
             assert!(run(&ground, &other).code != 0);
         }
     }
-    for cwd in ["/proc/1/root", "/proc/1/cwd", "/proc/self/root", "/proc/thread-self/cwd"] {
+    for cwd in [
+        "/proc/1/root",
+        "/proc/1/cwd",
+        "/proc/self/root",
+        "/proc/thread-self/cwd",
+    ] {
         assert_refused(
-            &ground.exec(&running, &["true"]).code.eq(&0).then(|| {
-                with_open_directories(&ground, &["exec", "--cwd", cwd, running.id(), "pwd"])
-            }).expect("the container runs"),
+            &ground
+                .exec(&running, &["true"])
+                .code
+                .eq(&0)
+                .then(|| {
+                    with_open_directories(&ground, &["exec", "--cwd", cwd, running.id(), "pwd"])
+                })
+                .expect("the container runs"),
             "",
         );
     }
@@ -124,7 +146,12 @@ fn an_init_that_waits_for_start_holds_nothing_of_the_host() {
     let list = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives");
     for entry in list {
         let path = entry.expect("it can be read").path();
-        let number: u32 = text(&path).rsplit('/').next().expect("a name").parse().expect("a number");
+        let number: u32 = text(&path)
+            .rsplit('/')
+            .next()
+            .expect("a name")
+            .parse()
+            .expect("a number");
         let target = std::fs::read_link(&path).expect("it is open");
         if number > 2 && !text(&target).starts_with("socket:") {
             held.push((number, target));
@@ -144,7 +171,9 @@ fn an_init_that_waits_for_start_holds_nothing_of_the_host() {
         "1",
     ]);
     if finished.code == 0 {
-        wait_until("it ends", || results(&bundle).iter().any(|line| line[0] == "END"));
+        wait_until("it ends", || {
+            results(&bundle).iter().any(|line| line[0] == "END")
+        });
         let foreign: Vec<_> = results(&bundle)
             .into_iter()
             .filter(|line| line[0] == "FD" && line[1].len() > 1 && !line[2].starts_with("socket:"))

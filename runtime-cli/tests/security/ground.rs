@@ -197,8 +197,8 @@ pub(crate) fn binary() -> PathBuf {
 pub(crate) fn arm(bundle: &TestBundle) {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let attacker = BUILT.get_or_init(|| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("attacker-{}", std::process::id()));
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("attacker-{}", std::process::id()));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/security/attacker.c");
         let built = Command::new("gcc")
             .args(["-static", "-no-pie", "-O1", "-w", "-o", text(&path), source])

@@ -186,7 +186,12 @@ fn nothing_is_mounted_over_parts_of_proc() {
     for kind in ["tmpfs", "bind"] {
         let bundle = ground
             .bundle()
-            .mount(kind, &canary, "/proc", if kind == "bind" { &["bind"] } else { &[] })
+            .mount(
+                kind,
+                &canary,
+                "/proc",
+                if kind == "bind" { &["bind"] } else { &[] },
+            )
             .args(&["true"]);
         let finished = run_to_its_end(&ground, &bundle);
         assert!(finished.code != 0, "{finished}");
@@ -217,7 +222,10 @@ fn a_volume_on_dev_decides_nothing_about_masks() {
         fake_null(volume.path(), kind);
         let bundle = without_mount(ground.bundle(), "/dev")
             .mount("bind", text(volume.path()), "/dev", &["bind"])
-            .set("/linux/maskedPaths", json!(["/secret", "/secrets", "/absent", "/proc/kcore"]))
+            .set(
+                "/linux/maskedPaths",
+                json!(["/secret", "/secrets", "/absent", "/proc/kcore"]),
+            )
             .script(
                 "cat /secret | wc -c; ls /secrets | wc -l; \
                  (echo x > /proc/sys/kernel/core_pattern) 2>/dev/null && echo WRITTEN; \
@@ -267,7 +275,10 @@ fn a_read_only_rootfs_is_so_whatever_the_image_ships_as_proc() {
     }
     let finished = run_to_its_end(&ground, &bundle);
     assert!(finished.code != 0, "{finished}");
-    assert!(finished.stderr.contains("Read-only file system"), "{finished}");
+    assert!(
+        finished.stderr.contains("Read-only file system"),
+        "{finished}"
+    );
     let root = finished.stdout.lines().last().unwrap_or_default();
     assert!(root.is_empty() || root.starts_with("ro"), "{finished}");
     assert!(!bundle.rootfs().join("written").exists());
@@ -307,7 +318,14 @@ fn no_file_of_an_image_holds_the_runtime_up() {
     needs!(Root);
     let ground = Ground::new("fifos");
     let all = Mode::from_bits_truncate(0o666);
-    let places = ["etc/passwd", "etc/group", "etc/hosts", "dev/console", "run/x", "bin/true"];
+    let places = [
+        "etc/passwd",
+        "etc/group",
+        "etc/hosts",
+        "dev/console",
+        "run/x",
+        "bin/true",
+    ];
     for place in places {
         let bundle = ground
             .bundle()

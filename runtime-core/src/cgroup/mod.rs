@@ -151,6 +151,11 @@ impl Cgroup {
         self.undo = false;
     }
 
+    /// Closes the `tasks` files, once nobody enters any more.
+    pub(crate) fn close_task_files(&mut self) {
+        self.task_files.clear();
+    }
+
     /// Open `tasks` files of the v1 directories, write-only and close-on-exec: a process with
     /// one thread that writes `0` to each of them is in the container's cgroups.
     #[must_use]
