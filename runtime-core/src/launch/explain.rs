@@ -97,9 +97,11 @@ fn content_hint(content: &Content, call: &str, errno: Errno) -> Option<&'static 
         (MountSource::Filesystem { .. }, "fsconfig(2)", Errno::EINVAL) => {
             Some("an option is not one that this filesystem knows")
         }
-        (MountSource::Bind { idmap: Some(_), .. }, _, Errno::EINVAL) => {
-            Some("the source's filesystem does not support id-mapped mounts on this kernel")
-        }
+        (
+            MountSource::Bind { idmap: Some(_), .. },
+            "mount_setattr(2) MOUNT_ATTR_IDMAP",
+            Errno::EINVAL,
+        ) => Some("the source's filesystem does not support id-mapped mounts on this kernel"),
         (_, "checking that the target is outside of /proc", _) => Some(
             "the target leads into a procfs, where a mount could redirect the runtime's own writes",
         ),
@@ -159,7 +161,7 @@ pub(super) fn rlimit(limit: &RlimitPlan, errno: Errno) -> LaunchError {
 pub(super) fn scheduler(errno: Errno) -> LaunchError {
     let hint = match errno {
         Errno::EPERM => {
-            ": this policy needs CAP_SYS_NICE, or it can't be used together with cpuset limits"
+            ": this policy needs CAP_SYS_NICE, in a v1 cgroup a budget (resources.cpu.realtimeRuntime), and no cpuset limits if it is a deadline"
         }
         Errno::EBUSY => {
             ": process scheduler can't be used together with AllowedCPUs, or there is not enough deadline bandwidth"

@@ -151,7 +151,13 @@ pub(super) fn map_tree_as(
 fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Errno> {
     let procfs = Procfs::open()?;
     let (ours, theirs) = super::socket_pair()?;
-    let steps = [runtime_init::Step::Await(runtime_init::Gate::Committed)];
+    // Without a copy of this end in the helper, which would keep it from reading end of file.
+    let mut keep = [theirs.as_raw_fd(), procfs.raw()];
+    keep.sort_unstable();
+    let steps = [
+        runtime_init::Step::KeepOnly(&keep),
+        runtime_init::Step::Await(runtime_init::Gate::Committed),
+    ];
     let program = runtime_init::Program {
         steps: &steps,
         sync: theirs.as_raw_fd(),
@@ -174,7 +180,7 @@ fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Err
 fn open_user_namespace(procfs: &Procfs, pid: i32) -> Result<OwnedFd, Errno> {
     // A namespace is behind a magic link, so its directory is opened first, and the link by
     // its fixed name.
-    let directory = procfs.file(format!("{pid}/ns"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    let directory = procfs.file(format!("{pid}/ns"), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     nix::fcntl::openat(
         directory.as_fd(),
