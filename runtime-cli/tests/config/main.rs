@@ -4,5 +4,13 @@
 
 mod capabilities;
 mod container;
+mod idmap;
 mod mount_words;
 mod mountinfo;
+mod mounts;
+mod names;
+mod namespaces;
+mod paths;
+mod process;
+mod scheduling;
+mod terminal;
