@@ -11,7 +11,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use runtime_core::ErrorKind;
 
 use crate::failure::{Failure, While};
-use crate::time;
 
 /// Where records go, and how they look.
 #[derive(Debug, Default)]
@@ -119,7 +118,7 @@ impl<'a> Record<'a> {
         Self {
             level,
             msg,
-            time: time::now(),
+            time: runtime_core::time::now(),
             kind: None,
             errno: None,
         }

@@ -30,7 +30,6 @@ mod program;
 mod signals;
 mod sys;
 mod terminal;
-mod time;
 mod user;
 
 #[global_allocator]

@@ -33,7 +33,7 @@ pub mod runtime;
 pub mod spec;
 pub mod state;
 mod sys;
-mod time;
+pub mod time;
 pub mod violation;
 
 pub use bundle::Bundle;

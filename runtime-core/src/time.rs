@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The time now in UTC with nanoseconds, such as `2026-11-25T01:02:03.000000004Z`.
 #[must_use]
-pub(crate) fn now() -> String {
+pub fn now() -> String {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
