@@ -406,6 +406,8 @@ impl Container {
         }
         if signal == libc::SIGKILL && (all || !self.record.own_pid_namespace) {
             self.cgroup()?.kill_all(Instant::now() + REMOVAL_DEADLINE)?;
+        } else if all {
+            self.signal_others(signal)?;
         }
         let Some(init) = self.init_process()? else {
             return if signal == libc::SIGKILL {
@@ -428,6 +430,29 @@ impl Container {
         // A v1 freezer holds even SIGKILL back.
         if signal == libc::SIGKILL && status == Status::Paused {
             self.cgroup()?.thaw(Instant::now() + FREEZER_DEADLINE)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to every process of the cgroup but init.
+    fn signal_others(&self, signal: i32) -> Result<(), Error> {
+        let cgroup = self.cgroup()?;
+        let held: Vec<_> = cgroup
+            .processes()?
+            .into_iter()
+            .filter(|pid| *pid != self.record.init_process_pid)
+            .filter_map(|pid| Process::open(pid).ok())
+            .collect();
+        // A number that is in the cgroup still, now that its process is held, is no reused one.
+        let still_there = cgroup.processes()?;
+        for process in held.iter().filter(|held| still_there.contains(&held.pid())) {
+            match process.signal(signal) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => {
+                    let act = format!("send signal {signal} to pid {}", process.pid());
+                    return Err(Error::call(act, errno));
+                }
+            }
         }
         Ok(())
     }

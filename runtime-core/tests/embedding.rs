@@ -229,3 +229,26 @@ fn given_streams_are_the_containers_own() {
     setting.runtime().delete(&setting.id(), false).unwrap();
     setting.finish();
 }
+
+#[test]
+fn a_signal_for_all_reaches_every_process() {
+    if needs_root() {
+        return;
+    }
+    let script = "(trap 'touch /child; exit' USR1; while :; do sleep 0.1; done) & \
+                  trap 'touch /init' USR1; touch /ready; \
+                  while ! [ -e /child -a -e /init ]; do sleep 0.1; done; exit 3";
+    let setting = Setting::new("all", script);
+    let runtime = setting.runtime();
+    let container = runtime
+        .run(&setting.id(), &setting.open(), &CreateOptions::default())
+        .unwrap();
+    while !setting.bundle.rootfs().join("ready").exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    container.kill(libc::SIGUSR1, true).unwrap();
+    let init = container.init().unwrap();
+    assert_eq!(init.wait().unwrap(), Exit::Code(3));
+    container.delete(false).unwrap();
+    setting.finish();
+}
