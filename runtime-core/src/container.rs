@@ -300,8 +300,21 @@ impl Container {
     /// # Errors
     ///
     /// [`ErrorKind::WrongStatus`] for a container that is not created; [`ErrorKind::Program`]
-    /// when the program can't be executed; [`ErrorKind::Hook`]. The container has stopped then.
+    /// when the program can't be executed: the container has stopped then. [`ErrorKind::Hook`]
+    /// when a startContainer or poststart hook fails: the container is deleted then.
     pub fn start(&mut self) -> Result<(), Error> {
+        let started = self.start_program();
+        if let Err(error) = &started
+            && error.kind() == ErrorKind::Hook
+        {
+            // runtime.md "Lifecycle" goes on with the deletion; the hook's failure is the one
+            // to report.
+            self.runtime.delete(&self.id, true).ok();
+        }
+        started
+    }
+
+    fn start_program(&mut self) -> Result<(), Error> {
         let directory = self.lock()?;
         self.require(&directory, Operation::Start)?;
         let connection = self.connect_to_init(&directory)?;
@@ -382,7 +395,7 @@ impl Container {
             directory: &self.record.bundle,
         };
         hooks::run_all(HookKind::Poststart, &hooks.poststart, &setting).map_err(|error| {
-            // The container stops (config.md#poststart); its caller deletes it.
+            // The container stops (config.md#poststart).
             if let Ok(Some(init)) = self.init_process() {
                 init.kill();
             }

@@ -417,7 +417,8 @@ impl Creation<'_> {
     /// theirs to undo.
     fn after_failure(&self) {
         let hooks = &self.plan.hooks;
-        if !hooks.poststop.is_empty() && launch::waits_for_hooks(self.plan) {
+        let others = launch::waits_for_hooks(self.plan) || !hooks.poststart.is_empty();
+        if !hooks.poststop.is_empty() && others {
             let state = self.state_json(0, Status::Stopped);
             // Their failures don't hide the one that is reported.
             drop(hooks::run_each(

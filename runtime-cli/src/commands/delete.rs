@@ -22,8 +22,11 @@ pub(super) const COMMAND: Command = Command {
 
 fn run(globals: &Globals, parsed: &Parsed<'_>) -> Result<Exit, Failure> {
     let id = container_id(parsed)?;
-    globals
+    let failures = globals
         .runtime_with_environment()?
         .delete(&id, parsed.is_on(&FORCE))?;
+    for failure in &failures {
+        globals.log.warning(failure);
+    }
     Ok(Exit::Success)
 }

@@ -86,11 +86,8 @@ impl New<'_> {
         let (exit, container) = self.start(surroundings, |process, master| {
             launch::attend(&signals, process, master)
         })?;
-        if !self.parsed.is_on(&KEEP)
-            && let Err(error) = container.delete(true)
-        {
-            // The status is the process's all the same.
-            self.globals.log.error(&error.into());
+        if !self.parsed.is_on(&KEEP) {
+            self.delete(container);
         }
         Ok(exit)
     }
@@ -130,6 +127,17 @@ impl New<'_> {
                 self.delete_quietly();
                 Err(failure)
             }
+        }
+    }
+
+    /// The status is the process's, whatever becomes of this.
+    fn delete(&self, container: Container) {
+        let failures = match container.delete(true) {
+            Ok(failures) => failures,
+            Err(error) => return self.globals.log.error(&error.into()),
+        };
+        for failure in &failures {
+            self.globals.log.warning(failure);
         }
     }
 
