@@ -4,6 +4,8 @@
 
 mod capabilities;
 mod container;
+mod devices;
+mod hooks;
 mod idmap;
 mod mount_words;
 mod mountinfo;
@@ -13,4 +15,6 @@ mod namespaces;
 mod paths;
 mod process;
 mod scheduling;
+mod seccomp;
+mod sysctl;
 mod terminal;
