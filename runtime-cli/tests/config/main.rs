@@ -5,6 +5,7 @@
 mod capabilities;
 mod container;
 mod devices;
+mod differential;
 mod hooks;
 mod idmap;
 mod mount_words;
@@ -14,6 +15,7 @@ mod names;
 mod namespaces;
 mod paths;
 mod process;
+mod resources;
 mod scheduling;
 mod seccomp;
 mod sysctl;
