@@ -36,11 +36,11 @@ impl Console {
     pub(crate) fn new(terminal: bool, detach: bool, socket: Option<&str>) -> Result<Self, Failure> {
         match (terminal, detach, socket) {
             (true, true, Some(path)) => Ok(Self::Caller(connect("--console-socket", path)?)),
-            (true, true, None) => Err(Failure::new(
+            (true, true, None) => Err(Failure::invalid(
                 "cannot allocate tty if tare will detach without setting console socket \
                  (give --console-socket PATH, or set process.terminal to false)",
             )),
-            (_, _, Some(_)) => Err(Failure::new(
+            (_, _, Some(_)) => Err(Failure::invalid(
                 "cannot use console socket if tare will not detach or allocate tty \
                  (leave --console-socket out, or use --detach and process.terminal)",
             )),
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_socket_that_nobody_listens_at_is_named() {
         let failure = Console::new(true, true, Some("/nonexistent/s")).unwrap_err();
-        insta::assert_snapshot!(failure.message, @"--console-socket: connect to /nonexistent/s: no such file or directory");
+        insta::assert_snapshot!(failure.message, @"--console-socket: connect to /nonexistent/s: no such file or directory (ENOENT)");
     }
 
     #[test]

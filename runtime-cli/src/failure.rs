@@ -5,6 +5,7 @@ use std::io;
 
 use runtime_core::ErrorKind;
 use runtime_core::bundle::BundleError;
+use runtime_core::errno::Words;
 
 use crate::exit::Exit;
 
@@ -43,6 +44,14 @@ impl Failure {
         }
     }
 
+    /// A failure for what the caller asked for: status 1, and the kind that says so.
+    pub(crate) fn invalid(message: impl fmt::Display) -> Self {
+        Self {
+            kind: Some(ErrorKind::InvalidConfig),
+            ..Self::new(message)
+        }
+    }
+
     /// The same failure with another exit status.
     pub(crate) fn ending(self, exit: Exit) -> Self {
         Self { exit, ..self }
@@ -65,7 +74,7 @@ impl From<BundleError> for Failure {
     }
 }
 
-/// Says what was being done when the system refused: `open /x: No such file or directory`.
+/// Says what was being done when the system refused: `open /x: no such file or directory (ENOENT)`.
 pub(crate) trait While<T> {
     /// Adds the act to the error.
     fn doing(self, act: impl fmt::Display) -> Result<T, Failure>;
@@ -73,7 +82,11 @@ pub(crate) trait While<T> {
 
 impl<T> While<T> for Result<T, io::Error> {
     fn doing(self, act: impl fmt::Display) -> Result<T, Failure> {
-        self.map_err(|error| Failure::new(format_args!("{act}: {}", words(&error))))
+        self.map_err(|error| Failure {
+            kind: Some(ErrorKind::System),
+            errno: error.raw_os_error(),
+            ..Failure::new(format_args!("{act}: {}", words(&error)))
+        })
     }
 }
 
@@ -83,16 +96,10 @@ impl<T> While<T> for Result<T, nix::errno::Errno> {
     }
 }
 
-/// The error in the words that callers look for: strerror(3), lower case, without Rust's
-/// number in brackets.
+/// The error in the words that callers look for, and its name.
 fn words(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(number) => {
-            let text = nix::errno::Errno::from_raw(number).desc();
-            let mut letters = text.chars();
-            let first = letters.next().map(|letter| letter.to_ascii_lowercase());
-            first.into_iter().chain(letters).collect()
-        }
+        Some(number) => Words(nix::errno::Errno::from_raw(number)).to_string(),
         None => error.to_string(),
     }
 }
@@ -106,7 +113,7 @@ mod tests {
         let missing = Err::<(), _>(nix::errno::Errno::ENOENT).doing("open /x");
         assert_eq!(
             missing.unwrap_err().message,
-            "open /x: no such file or directory"
+            "open /x: no such file or directory (ENOENT)"
         );
     }
 }

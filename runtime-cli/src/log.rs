@@ -243,7 +243,7 @@ mod tests {
         let failure = Log::open(Some("/nonexistent/log"), Format::Text, false).unwrap_err();
         assert_eq!(
             failure.message,
-            "--log: open /nonexistent/log: no such file or directory"
+            "--log: open /nonexistent/log: no such file or directory (ENOENT)"
         );
     }
 }

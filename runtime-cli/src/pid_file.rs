@@ -89,7 +89,7 @@ mod tests {
         let file = PidFile::new("/nonexistent/pid").unwrap();
         insta::assert_snapshot!(
             file.write(1).unwrap_err().message,
-            @"--pid-file: write /nonexistent/.pid: no such file or directory"
+            @"--pid-file: write /nonexistent/.pid: no such file or directory (ENOENT)"
         );
     }
 }

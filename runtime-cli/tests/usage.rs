@@ -251,7 +251,10 @@ fn a_global_flag_with_a_bad_value_is_an_error() {
             &["--root", "/nonexistent", "list"],
             r#""--root: open /nonexistent: no such file or directory""#,
         ),
-        (&["kill", "x", "KIIL"], r#""unknown signal \"KIIL\"""#),
+        (
+            &["kill", "x", "KIIL"],
+            r#""unknown signal \"KIIL\" (a name such as TERM or SIGTERM, or a number from 1 to 64)""#,
+        ),
         (
             &["list", "-f", "xx"],
             r#""invalid format option \"xx\": table or json""#,

@@ -19,6 +19,8 @@ use crate::violation::Violations;
 pub struct Error {
     kind: ErrorKind,
     cause: Cause,
+    /// Where the cause does not tell it.
+    errno: Option<Errno>,
 }
 
 /// What went wrong, for programs.
@@ -96,7 +98,9 @@ impl Error {
         let errno = match &self.cause {
             Cause::Call { errno, .. } => *errno,
             Cause::Cgroup(error) => error.errno()?,
-            Cause::State(StateError::Io { source, .. }) => *source,
+            Cause::State(
+                StateError::Io { source, .. } | StateError::NotWritable { source, .. },
+            ) => *source,
             Cause::Launch(
                 LaunchError::Namespace { errno, .. }
                 | LaunchError::Content { errno, .. }
@@ -104,7 +108,7 @@ impl Error {
                 | LaunchError::Step { errno, .. }
                 | LaunchError::Call { errno, .. },
             ) => *errno,
-            _ => return None,
+            _ => self.errno?,
         };
         Some(errno as i32)
     }
@@ -113,7 +117,12 @@ impl Error {
         Self {
             kind,
             cause: Cause::Text(text.into()),
+            errno: None,
         }
+    }
+
+    pub(crate) fn with_errno(self, errno: Option<Errno>) -> Self {
+        Self { errno, ..self }
     }
 
     pub(crate) fn call(act: impl Into<String>, errno: Errno) -> Self {
@@ -123,6 +132,7 @@ impl Error {
                 act: act.into(),
                 errno,
             },
+            errno: None,
         }
     }
 }
@@ -145,6 +155,7 @@ impl From<BundleError> for Error {
         Self {
             kind: ErrorKind::InvalidConfig,
             cause: Cause::Bundle(error),
+            errno: None,
         }
     }
 }
@@ -154,6 +165,7 @@ impl From<Violations> for Error {
         Self {
             kind: ErrorKind::InvalidConfig,
             cause: Cause::Violations(violations),
+            errno: None,
         }
     }
 }
@@ -163,6 +175,7 @@ impl From<HostError> for Error {
         Self {
             kind: ErrorKind::System,
             cause: Cause::Host(error),
+            errno: None,
         }
     }
 }
@@ -174,11 +187,12 @@ impl From<StateError> for Error {
             StateError::AlreadyExists(_) => ErrorKind::AlreadyExists,
             StateError::Record { .. } => ErrorKind::BrokenState,
             StateError::Busy(_) => ErrorKind::TimedOut,
-            StateError::Io { .. } => ErrorKind::System,
+            StateError::Io { .. } | StateError::NotWritable { .. } => ErrorKind::System,
         };
         Self {
             kind,
             cause: Cause::State(error),
+            errno: None,
         }
     }
 }
@@ -193,6 +207,7 @@ impl From<CgroupError> for Error {
         Self {
             kind,
             cause: Cause::Cgroup(error),
+            errno: None,
         }
     }
 }
@@ -217,6 +232,7 @@ impl From<LaunchError> for Error {
         Self {
             kind,
             cause: Cause::Launch(error),
+            errno: None,
         }
     }
 }
@@ -226,6 +242,7 @@ impl From<HookError> for Error {
         Self {
             kind: ErrorKind::Hook,
             cause: Cause::Hook(error),
+            errno: None,
         }
     }
 }

@@ -57,7 +57,7 @@ impl HookKind {
 
 /// A hook that did not end well.
 #[derive(Debug, thiserror::Error)]
-#[error("error running {} hook #{index} {path}: {outcome}", .kind.name())]
+#[error("error running {} hook #{index} {path}: {outcome}{}", .kind.name(), hint(*.kind, .outcome))]
 pub struct HookError {
     /// Which list.
     pub kind: HookKind,
@@ -67,6 +67,20 @@ pub struct HookError {
     pub path: String,
     /// What happened.
     pub outcome: HookOutcome,
+}
+
+/// What to do about it.
+fn hint(kind: HookKind, outcome: &HookOutcome) -> &'static str {
+    match (kind, outcome) {
+        (HookKind::StartContainer, HookOutcome::NotStarted(Errno::ENOENT)) => {
+            ": startContainer hooks are programs of the container, and it has no such file"
+        }
+        (_, HookOutcome::NotStarted(Errno::ENOENT)) => {
+            ": hooks are programs of the host, and it has no such file"
+        }
+        (_, HookOutcome::NotStarted(Errno::EACCES)) => ": it is not executable",
+        _ => "",
+    }
 }
 
 /// How a hook failed.
@@ -89,7 +103,13 @@ impl std::fmt::Display for HookOutcome {
             Self::Ended(exit, output) if output.is_empty() => write!(f, "{exit}"),
             Self::Ended(exit, output) => write!(f, "{exit}, output: {output}"),
             Self::TimedOut(limit) => {
-                write!(f, "timed out after {} s and was killed", limit.as_secs())
+                let whose = if *limit == LONGEST_HOOK {
+                    "the longest that a hook may take"
+                } else {
+                    "its timeout in config.json"
+                };
+                let seconds = limit.as_secs();
+                write!(f, "timed out after {seconds} s ({whose}) and was killed")
             }
             Self::Lost(errno) => write!(f, "waiting for it: {}", Words(*errno)),
         }

@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::{Container, State};
 use crate::error::{Error, ErrorKind};
 use crate::hooks::{self, HookKind, HookSetting};
@@ -337,9 +337,10 @@ impl Creation<'_> {
             Rootless::No => false,
         };
         match made {
-            Err(error)
-                if tolerant && error.is_no_permission() && !self.plan.cgroup.has_limits() =>
-            {
+            Err(error) if tolerant && error.is_no_permission() => {
+                if self.plan.cgroup.has_limits() {
+                    return Err(no_cgroup_for_limits(&error));
+                }
                 self.record.cgroup_paths = BTreeMap::new();
                 Ok(None)
             }
@@ -451,6 +452,14 @@ impl Creation<'_> {
         };
         state.to_hook_json()
     }
+}
+
+/// Why a caller without permission for cgroups can't have limits.
+fn no_cgroup_for_limits(error: &CgroupError) -> Error {
+    let text = format!(
+        "linux.resources: {error}: limits need a cgroup that this user may write; have one delegated, or leave them out"
+    );
+    Error::text(ErrorKind::Cgroup, text).with_errno(error.errno())
 }
 
 /// Whether it was the memory limit that ended a child which ended without a word.

@@ -44,7 +44,7 @@ pub(crate) const NOT_YET: &[&str] = &["update", "events", "checkpoint", "restore
 /// The container id, which is the first operand wherever there is one.
 fn container_id(parsed: &Parsed<'_>) -> Result<ContainerId, Failure> {
     let text = parsed.operands.first().copied().unwrap_or_default();
-    text.parse().map_err(Failure::new)
+    text.parse().map_err(Failure::invalid)
 }
 
 /// Text or structure: what `--format` chooses.

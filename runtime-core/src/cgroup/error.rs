@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use crate::errno::Words;
+
 /// Why something could not be done to a container's cgroup.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CgroupError {
     /// A system call on a directory or file failed.
-    #[error("{call} {}", path.display())]
+    #[error("{call} {}: {}", path.display(), Words(*.source))]
     Call {
         /// Such as `mkdir`.
         call: &'static str,
@@ -21,7 +23,7 @@ pub enum CgroupError {
     },
 
     /// The kernel refused a value.
-    #[error("write {value:?} to {}{hint}", path.display())]
+    #[error("write {value:?} to {}: {}{hint}", path.display(), Words(*.source))]
     Write {
         /// Which file.
         path: PathBuf,
@@ -68,7 +70,7 @@ pub enum CgroupError {
     },
 
     /// A limit needs a controller that a parent does not pass on.
-    #[error("controller {controller} is not enabled in {}{hint}", path.display())]
+    #[error("controller {controller} is not enabled in {}: {}{hint}", path.display(), Words(*.source))]
     ControllerNotEnabled {
         /// By its cgroup v2 name.
         controller: String,
@@ -110,7 +112,7 @@ pub enum CgroupError {
     },
 
     /// The kernel did not take the device program.
-    #[error("device rules of {}: {call}{}", path.display(), verifier(log))]
+    #[error("device rules of {}: {call}: {}{}", path.display(), Words(*.source), verifier(log))]
     Devices {
         /// The directory.
         path: PathBuf,

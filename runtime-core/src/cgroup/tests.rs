@@ -763,7 +763,7 @@ fn a_v2_controller_is_passed_on_by_parents_or_named() {
     );
     assert_eq!(
         error,
-        format!("{named} (this cgroup has processes of its own)")
+        format!("{named}: device or resource busy (EBUSY) (this cgroup has processes of its own)")
     );
     finish(&parent);
     child.wait().unwrap();

@@ -113,7 +113,7 @@ fn content_hint(content: &Content, call: &str, errno: Errno) -> Option<&'static 
             Some("the target is missing and its filesystem is read-only: make it in the image")
         }
         (_, "openat2(2)" | "mkdirat(2)", Errno::ENOTDIR) => {
-            Some("a part of the target path is a file")
+            Some("the target, or a part of its path, is a file")
         }
         (_, _, Errno::ENOSYS) => {
             Some("this needs a newer kernel, or a seccomp filter hides the call")
@@ -451,19 +451,19 @@ fn program(process: &ProcessPlan, rootfs: &CStr, errno: Errno) -> LaunchError {
         .first()
         .map(|arg| arg.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
-    let reason = if errno == Errno::ENOENT && !name.contains('/') {
-        let path = path_of(process);
-        format!(
-            "executable file not found in $PATH (looked in {path}): install it in the image or correct process.args"
-        )
-    } else {
-        match program_hint(process, rootfs, &name, errno) {
-            // The words by which engines tell "can't be invoked" (126) from other failures.
-            Some(hint) if errno == Errno::EISDIR => format!("permission denied: {hint}"),
-            Some(hint) => format!("{}: {hint}", Words(errno)),
-            None if errno == Errno::ENOENT => format!("stat {name}: {}", Words(errno)),
-            None => Words(errno).to_string(),
+    let reason = match program_hint(process, rootfs, &name, errno) {
+        Some(hint) => format!("{}: {hint}", Words(errno)),
+        None if errno == Errno::ENOENT && !name.contains('/') => {
+            let path = path_of(process);
+            format!(
+                "executable file not found in $PATH (looked in {path}): install it in the image or correct process.args"
+            )
         }
+        None if errno == Errno::ENOENT => format!(
+            "stat {name}: {}: the container has no such file: install it in the image or correct process.args",
+            Words(errno)
+        ),
+        None => Words(errno).to_string(),
     };
     LaunchError::Program {
         program: name,
@@ -491,7 +491,9 @@ fn program_hint(process: &ProcessPlan, rootfs: &CStr, name: &str, errno: Errno) 
             "{name} is not executable for user {}: check its mode, the directories above, and noexec mounts",
             process.uid
         )),
-        Errno::EISDIR => Some(format!("{name} is a directory")),
+        // The words by which engines tell "can't be invoked" (126) from other failures.
+        Errno::EISDIR => Some("permission denied: process.args has to start with a program".into()),
+        Errno::ENOTDIR => Some("a part of the path is a file".into()),
         Errno::E2BIG => {
             Some("process.args and process.env are larger than the kernel allows".into())
         }
@@ -543,7 +545,7 @@ fn file_hint(name: &str, head: &[u8], errno: Errno) -> Option<String> {
         });
     }
     match errno {
-        Errno::ENOEXEC if head.is_empty() => Some(format!("{name} is empty")),
+        Errno::ENOEXEC if head.is_empty() => Some("the file is empty".into()),
         Errno::ENOEXEC => Some(format!(
             "{name} is neither an ELF program nor a script with #! in its first line"
         )),

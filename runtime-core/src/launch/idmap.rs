@@ -63,7 +63,7 @@ fn write_one(
         let written = procfs.write(format!("{pid}/{file}"), map_text(mappings).as_bytes());
         return written.map_err(|errno| LaunchError::Mapping {
             file,
-            mappings: map_text(mappings).replace('\n', ", "),
+            mappings: map_text(mappings).trim_end().replace('\n', ", "),
             reason: Words(errno).to_string(),
         });
     }
@@ -74,7 +74,7 @@ fn write_one(
     };
     ask_helper(program, pid, mappings).map_err(|reason| LaunchError::Mapping {
         file,
-        mappings: map_text(mappings).replace('\n', ", "),
+        mappings: map_text(mappings).trim_end().replace('\n', ", "),
         reason: format!("{program}: {reason}"),
     })
 }
@@ -97,7 +97,9 @@ fn ask_helper(program: &str, pid: i32, mappings: &[IdMapping]) -> Result<(), Str
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{} (see /etc/subuid and /etc/subgid)", said.trim()))
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = said.strip_prefix(&format!("{program}: ")).unwrap_or(&said);
+    Err(format!("{said} (see /etc/subuid and /etc/subgid)"))
 }
 
 fn map_text(mappings: &[IdMapping]) -> String {

@@ -148,7 +148,9 @@ pub enum LaunchError {
     #[error("container init died while it was made: {0}")]
     Died(Exit),
     /// The child ended, and the kernel's counter says why.
-    #[error("container init was OOM-killed (memory limit too low?)")]
+    #[error(
+        "container init was OOM-killed (memory limit too low?): raise linux.resources.memory.limit"
+    )]
     OutOfMemory,
     /// The child has not said anything in time.
     #[error("container init has not answered within {} s; it was killed", .0.as_secs())]

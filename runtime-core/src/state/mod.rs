@@ -65,6 +65,14 @@ pub enum StateError {
     /// Another operation holds the lock.
     #[error("container {0} is busy: another operation has not ended within {secs} s", secs = LOCK_DEADLINE.as_secs())]
     Busy(ContainerId),
+    /// The state root can't be written.
+    #[error("make the state directory {}: {}: this user can't write there; name another state root (--root)", .path.display(), crate::errno::Words(*.source))]
+    NotWritable {
+        /// What was to be made.
+        path: PathBuf,
+        /// Why it could not be.
+        source: Errno,
+    },
     /// A file operation failed.
     #[error("{act} {path}: {words}", words = crate::errno::Words(*.source))]
     Io {
@@ -110,6 +118,9 @@ impl StateRoot {
         match made {
             Ok(()) => {}
             Err(Errno::EEXIST) => return Err(StateError::AlreadyExists(id.clone())),
+            Err(source @ (Errno::EACCES | Errno::EPERM | Errno::EROFS)) => {
+                return Err(StateError::NotWritable { path, source });
+            }
             Err(source) => {
                 return Err(StateError::Io {
                     act: "make directory",

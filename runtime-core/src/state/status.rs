@@ -78,7 +78,9 @@ impl Status {
             }
             (O::Exec, _) => format!("cannot exec in a {self} container"),
             (O::Delete, _) => {
-                format!("cannot delete container {id} that is not stopped: {self}")
+                format!(
+                    "cannot delete container {id} that is not stopped: {self} (kill it first, or use --force)"
+                )
             }
             (O::Resume, _) => format!("container not paused: {id} is {self}"),
         }
@@ -141,7 +143,7 @@ mod tests {
         );
         assert_eq!(
             text(Status::Running, Operation::Delete),
-            "cannot delete container x that is not stopped: running"
+            "cannot delete container x that is not stopped: running (kill it first, or use --force)"
         );
         assert!(text(Status::Running, Operation::Resume).contains("container not paused"));
     }
