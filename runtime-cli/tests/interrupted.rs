@@ -1,120 +1,199 @@
-//! A runtime that is killed at any instant: `delete --force` takes away all that it had made.
-
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+//! A runtime, or the process that it makes, killed at any system call: `state` and `list` work
+//! on, and `delete --force` takes away all that had been made.
+//!
+//! By default every call of `create` and some of the others' are tried; with `TARE_LONG=1`
+//! every call of all.
+#![cfg(target_arch = "x86_64")]
 
 use testkit::{Marker, Residue, Runtime, TestBundle, needs};
 
-/// Instants tried for each command.
-const INSTANTS: u32 = 40;
+use crate::stepper::{Act, Whose};
 
-/// The same for `exec`. Its process is left to the host's init process, and the container ends
-/// only when that one has reaped it: not every init process is quick about it.
-const EXEC_INSTANTS: u32 = 12;
+mod stepper;
 
-/// Kills the runtime `after` some time into a command, then deletes the container by force.
-fn kill_and_delete(runtime: &Runtime, bundle: &TestBundle, words: &[&str], after: Duration) {
-    let mut command = runtime.command(words);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut child = command.spawn().expect("the runtime starts");
-    std::thread::sleep(after);
-    child.kill().expect("the child is ours");
-    child.wait().expect("the child is ours");
-    let delete = runtime.call(&["delete", "--force", bundle.id()]);
-    assert_eq!(delete.code, 0, "killed after {after:?}: {delete}");
+/// A command to interrupt, and the state of the container that it is to start from.
+struct Case {
+    topic: &'static str,
+    prepare: &'static [&'static str],
+    words: &'static [&'static str],
+    whose: Whose,
+    /// Calls from one that is tried to the next, by default.
+    stride: u32,
 }
 
-/// Kills the command at instants from its start to past its end; each time, nothing is left.
-fn interrupt(topic: &str, instants: u32, prepare: &[&str], words: &[&str]) {
-    let marker = Marker::new(topic);
+/// Kills at call after call until there are no more; each time, nothing is left.
+fn interrupt(case: &Case) {
+    let marker = Marker::new(case.topic);
     let residue = Residue::watch(&marker);
     let runtime = Runtime::under_test(env!("CARGO_BIN_EXE_tare"), &marker);
-    let bundle = TestBundle::busybox(&marker).args(&["sleep", "1000"]);
+    let bundle = TestBundle::busybox(&marker)
+        .args(&["sleep", "1000"])
+        .set("/linux/cgroupsPath", format!("/{marker}").into());
     bundle.save();
-    let path = bundle
-        .path()
-        .to_str()
-        .expect("a temporary path is text")
-        .to_owned();
-    let words = words.iter().map(|word| match *word {
-        "BUNDLE" => path.as_str(),
-        "ID" => bundle.id(),
-        word => word,
-    });
-    let words: Vec<&str> = words.collect();
-    let prepare = |runtime: &Runtime| {
-        if !prepare.is_empty() {
-            runtime
-                .call(&[prepare, &[&path, bundle.id()]].concat())
-                .succeeded();
-        }
+    let stride = if std::env::var_os("TARE_LONG").is_some() {
+        1
+    } else {
+        case.stride
     };
-    prepare(&runtime);
-    let started = Instant::now();
-    let uninterrupted = runtime.call(&words);
-    let whole = started.elapsed();
-    uninterrupted.succeeded();
-    runtime
-        .call(&["delete", "--force", bundle.id()])
-        .succeeded();
-    for instant in 0..instants {
-        prepare(&runtime);
-        kill_and_delete(&runtime, &bundle, &words, whole * instant / (instants - 4));
+    let mut at = 1;
+    let mut failures = Vec::new();
+    loop {
+        prepare(&runtime, &bundle, case.prepare);
+        let words = fill(case.words, &bundle);
+        let outcome = stepper::run(&runtime.command(&words), case.whose, at, Act::Kill);
+        assert!(!outcome.hung, "call {at} ({})", outcome.call_name());
+        let what = format!("killed at call {at} ({})", outcome.call_name());
+        let checked = std::panic::catch_unwind(|| check(&runtime, &bundle, &residue, &what));
+        if checked.is_err() {
+            failures.push(what);
+        }
+        if outcome.call.is_none() {
+            break;
+        }
+        at += stride;
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(at > stride * 5, "only {at} system calls were seen");
     drop(bundle);
     residue.assert_none(&[&runtime]);
 }
 
-#[test]
-fn create_leaves_nothing_whenever_it_is_killed() {
-    needs!(Root);
-    interrupt(
-        "create",
-        INSTANTS,
-        &[],
-        &["create", "--bundle", "BUNDLE", "ID"],
+fn prepare(runtime: &Runtime, bundle: &TestBundle, words: &[&str]) {
+    if !words.is_empty() {
+        runtime.call(&fill(words, bundle)).succeeded();
+    }
+}
+
+fn fill<'a>(words: &[&'a str], bundle: &'a TestBundle) -> Vec<&'a str> {
+    let path = bundle.path().to_str().expect("a temporary path is text");
+    let fill = |word: &&'a str| match *word {
+        "BUNDLE" => path,
+        "ID" => bundle.id(),
+        word => word,
+    };
+    words.iter().map(fill).collect()
+}
+
+/// What must hold whatever was interrupted.
+fn check(runtime: &Runtime, bundle: &TestBundle, residue: &Residue, what: &str) {
+    let state = runtime.call(&["state", bundle.id()]);
+    assert!(
+        state.code == 0 || state.stderr.contains("does not exist"),
+        "{what}: {state}"
     );
+    let list = runtime.call(&["list"]);
+    assert!(list.code == 0 && list.stderr.is_empty(), "{what}: {list}");
+    for _ in 0..2 {
+        let delete = runtime.call(&["delete", "--force", bundle.id()]);
+        assert!(
+            delete.code == 0 && delete.stderr.is_empty(),
+            "{what}: {delete}"
+        );
+    }
+    let gone = runtime.call(&["state", bundle.id()]);
+    assert!(gone.stderr.contains("does not exist"), "{what}: {gone}");
+    let checked = std::panic::catch_unwind(|| residue.assert_none(&[runtime]));
+    assert!(checked.is_ok(), "{what}: something is left, see above");
+}
+
+const CREATE: &[&str] = &["create", "--bundle", "BUNDLE", "ID"];
+const RUN: &[&str] = &["run", "--detach", "--bundle", "BUNDLE", "ID"];
+const START: &[&str] = &["start", "ID"];
+const EXEC: &[&str] = &["exec", "--detach", "ID", "sleep", "1000"];
+const DELETE: &[&str] = &["delete", "--force", "ID"];
+
+#[test]
+fn create_killed_at_any_call_leaves_nothing() {
+    needs!(Root);
+    interrupt(&Case {
+        topic: "createkill",
+        prepare: &[],
+        words: CREATE,
+        whose: Whose::Runtime,
+        stride: 1,
+    });
 }
 
 #[test]
-fn run_leaves_nothing_whenever_it_is_killed() {
+fn create_whose_child_is_killed_at_any_call_leaves_nothing() {
     needs!(Root);
-    interrupt(
-        "run",
-        INSTANTS,
-        &[],
-        &["run", "--detach", "--bundle", "BUNDLE", "ID"],
-    );
+    interrupt(&Case {
+        topic: "createchild",
+        prepare: &[],
+        words: CREATE,
+        whose: Whose::Children,
+        stride: 2,
+    });
 }
 
 #[test]
-fn start_leaves_nothing_whenever_it_is_killed() {
+fn run_killed_at_any_call_leaves_nothing() {
     needs!(Root);
-    interrupt("start", INSTANTS, &["create", "--bundle"], &["start", "ID"]);
+    interrupt(&Case {
+        topic: "runkill",
+        prepare: &[],
+        words: RUN,
+        whose: Whose::Runtime,
+        stride: 7,
+    });
 }
 
 #[test]
-fn exec_leaves_nothing_whenever_it_is_killed() {
+fn run_whose_child_is_killed_at_any_call_leaves_nothing() {
     needs!(Root);
-    let exec = ["exec", "--detach", "ID", "sleep", "1000"];
-    interrupt(
-        "exec",
-        EXEC_INSTANTS,
-        &["run", "--detach", "--bundle"],
-        &exec,
-    );
+    interrupt(&Case {
+        topic: "runchild",
+        prepare: &[],
+        words: RUN,
+        whose: Whose::Children,
+        stride: 17,
+    });
 }
 
 #[test]
-fn delete_can_be_repeated_whenever_it_was_killed() {
+fn start_killed_at_any_call_leaves_nothing() {
     needs!(Root);
-    interrupt(
-        "delete",
-        INSTANTS,
-        &["run", "--detach", "--bundle"],
-        &["delete", "--force", "ID"],
-    );
+    interrupt(&Case {
+        topic: "startkill",
+        prepare: CREATE,
+        words: START,
+        whose: Whose::Runtime,
+        stride: 2,
+    });
+}
+
+#[test]
+fn exec_killed_at_any_call_leaves_nothing() {
+    needs!(Root);
+    interrupt(&Case {
+        topic: "execkill",
+        prepare: RUN,
+        words: EXEC,
+        whose: Whose::Runtime,
+        stride: 7,
+    });
+}
+
+#[test]
+fn exec_whose_child_is_killed_at_any_call_leaves_nothing() {
+    needs!(Root);
+    interrupt(&Case {
+        topic: "execchild",
+        prepare: RUN,
+        words: EXEC,
+        whose: Whose::Children,
+        stride: 3,
+    });
+}
+
+#[test]
+fn delete_killed_at_any_call_can_be_repeated() {
+    needs!(Root);
+    interrupt(&Case {
+        topic: "deletekill",
+        prepare: RUN,
+        words: DELETE,
+        whose: Whose::Runtime,
+        stride: 11,
+    });
 }
