@@ -29,7 +29,7 @@ enum Outcome {
     Failed,
 }
 
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     Suite {
         name: "fmt",
         is_slow: false,
@@ -54,6 +54,11 @@ const SUITES: [Suite; 7] = [
         name: "doc",
         is_slow: false,
         run: documentation,
+    },
+    Suite {
+        name: "fuzz",
+        is_slow: true,
+        run: fuzz_targets,
     },
     Suite {
         name: "size",
@@ -193,6 +198,13 @@ fn documentation() -> Outcome {
         "--workspace",
         "--doc",
     ])))
+}
+
+/// The fuzz targets still fit what they call: checked by the stable compiler, run by cargo-fuzz.
+fn fuzz_targets() -> Outcome {
+    let mut check = cargo();
+    check.args(["check", "--quiet", "--manifest-path", "fuzz/Cargo.toml"]);
+    outcome(check.env("RUSTFLAGS", "--cfg fuzzing"))
 }
 
 fn size() -> Outcome {

@@ -25,7 +25,7 @@ demo    build tare, run a container of a program of this workspace, show what it
         the host sees, and that nothing is left
 test    install what the tests need (as root, from the distribution's packages), then run all
         checks and tests; --quick leaves out release builds and other architectures, --suite
-        runs one of: fmt clippy unit integration doc size cross
+        runs one of: fmt clippy unit integration doc fuzz size cross
 bench   measure tare against runc, crun and the kernel's floor (as root); --check fails where a
         promise is not kept
 ";
