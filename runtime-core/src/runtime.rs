@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
+use nix::sys::stat::{Mode, fchmod};
 
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupError};
@@ -483,6 +484,8 @@ fn listen_for_start(directory: &StateDirectory) -> Result<OwnedFd, Error> {
             SockFlag::SOCK_CLOEXEC,
             None,
         )?;
+        // The mode that bind(2) gives the socket, whatever the umask.
+        fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)?;
         bind(listener.as_raw_fd(), &UnixAddr::new(&path)?)?;
         listen(&listener, Backlog::new(1)?)?;
         Ok(listener)

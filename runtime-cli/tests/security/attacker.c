@@ -290,14 +290,19 @@ static void sockets(void) {
 	say("CALL native %d\n", socket(AF_INET, SOCK_DGRAM, 0) < 0 ? errno : 0);
 #ifdef __x86_64__
 	static uint32_t arguments[3] = { AF_INET, SOCK_DGRAM, 0 };
-	long x32 = syscall(0x40000000 | SYS_socket, AF_INET, SOCK_DGRAM, 0);
-	say("CALL x32 %d\n", x32 < 0 ? errno : 0);
+	int status;
+	if (fork() == 0) {
+		long x32 = syscall(0x40000000 | SYS_socket, AF_INET, SOCK_DGRAM, 0);
+		say("CALL x32 %d\n", x32 < 0 ? errno : 0);
+		_exit(0);
+	}
+	wait(&status);
+	say("CALL x32-end %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 	if (fork() == 0) {
 		long number = int80(359, AF_INET, SOCK_DGRAM, 0);
 		say("CALL i386 %ld\n", number < 0 ? -number : 0);
 		_exit(0);
 	}
-	int status;
 	wait(&status);
 	say("CALL i386-end %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 	if (fork() == 0) {

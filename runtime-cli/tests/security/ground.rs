@@ -56,6 +56,16 @@ impl Ground {
         }
     }
 
+    /// The same, with a copy of the binary: one that may be lost.
+    pub(crate) fn with_copied_binary(topic: &str) -> (Self, PathBuf) {
+        let mut ground = Self::new(topic);
+        let copy = ground.canary.path().join("directory/tare");
+        fs::copy(binary(), &copy).expect("the binary can be copied");
+        ground.runtime = Runtime::new(&copy, &ground.marker);
+        ground.before = host(ground.canary.path());
+        (ground, copy)
+    }
+
     /// A bundle with busybox and a writable rootfs.
     pub(crate) fn bundle(&self) -> TestBundle {
         let cgroup = format!("/{}", self.marker);
@@ -323,4 +333,24 @@ pub(crate) fn assert_refused(finished: &Finished, words: &str) {
 #[track_caller]
 pub(crate) fn assert_none<T: Debug>(things: &[T], what: &str) {
     assert!(things.is_empty(), "{what}: {things:#?}");
+}
+
+/// Puts a script into a rootfs, as `/script`, whose interpreter is whoever executes it; and
+/// what the binary under test needs to run in there if it is no static one.
+pub(crate) fn lure(bundle: &TestBundle) {
+    let script = bundle.rootfs().join("script");
+    fs::write(&script, "#!/proc/self/exe\n").expect("the rootfs can be written");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let listed = Command::new("ldd").arg(binary()).output();
+    let listed = listed.map(|output| output.stdout).unwrap_or_default();
+    let listed = String::from_utf8_lossy(&listed).into_owned();
+    let libraries = listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    for library in libraries {
+        let place = bundle.rootfs().join(library.trim_start_matches('/'));
+        let parent = place.parent().expect("it has one");
+        fs::create_dir_all(parent).expect("the rootfs can be written");
+        fs::copy(library, &place).expect("the rootfs can be written");
+    }
 }

@@ -111,10 +111,22 @@ impl Cgroup {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), and [`CgroupError::Call`] when a `tasks` file may not be
-    /// written.
+    /// As [`open`](Self::open), and [`CgroupError::Call`] when a directory is missing, for a
+    /// process that does not enter it has none of its limits, or when a `tasks` file may not
+    /// be written.
     pub fn open_to_enter(paths: &BTreeMap<String, String>) -> Result<Self, CgroupError> {
         let mut cgroup = Self::open(paths)?;
+        let is_open = |path: &Path| {
+            let mut members = cgroup.members.iter();
+            members.any(|member| member.directory.path() == path)
+        };
+        if let Some(missing) = paths.values().map(Path::new).find(|path| !is_open(path)) {
+            return Err(CgroupError::Call {
+                call: "open",
+                path: missing.to_owned(),
+                source: Errno::ENOENT,
+            });
+        }
         cgroup.open_task_files()?;
         Ok(cgroup)
     }
@@ -128,12 +140,11 @@ impl Cgroup {
         }
     }
 
-    /// Opens the `tasks` files of the v1 directories; one that has vanished is left out.
+    /// Opens the `tasks` files of the v1 directories.
     fn open_task_files(&mut self) -> Result<(), CgroupError> {
         for member in self.members.iter().filter(|m| m.version == Version::V1) {
             match member.directory.open_file("tasks", OFlag::O_WRONLY) {
                 Ok(file) => self.task_files.push(file),
-                Err(Errno::ENOENT | Errno::ENODEV) => {}
                 Err(source) => {
                     return Err(CgroupError::Call {
                         call: "open",

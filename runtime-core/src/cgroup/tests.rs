@@ -547,7 +547,8 @@ fn a_kept_cgroup_is_found_again_by_its_paths() {
         (paths.clone(), tasks)
     );
     finish(&cgroup);
-    let gone = Cgroup::open_to_enter(&paths).unwrap();
+    assert!(Cgroup::open_to_enter(&paths).is_err());
+    let gone = Cgroup::open(&paths).unwrap();
     assert!(gone.is_gone());
     finish(&gone);
 }

@@ -146,12 +146,14 @@ const CGROUP: &str = r#"		{
 const TAIL: &str = r#"		"maskedPaths": [
 			"/proc/acpi",
 			"/proc/asound",
+			"/proc/interrupts",
 			"/proc/kcore",
 			"/proc/keys",
 			"/proc/latency_stats",
 			"/proc/timer_list",
 			"/proc/timer_stats",
 			"/proc/sched_debug",
+			"/sys/devices/virtual/powercap",
 			"/sys/firmware",
 			"/proc/scsi"
 		],
