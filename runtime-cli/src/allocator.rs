@@ -17,6 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What `tare run` of Docker's config needs twice over.
 const ARENA_BYTES: usize = 256 * 1024;
 
+/// What every block is aligned to, as malloc(3) does it: nix keeps control messages in bytes and
+/// reads them as structures.
+const LEAST_ALIGNMENT: usize = 16;
+
 /// An arena from which blocks are cut one after the other, in front of the system's allocator.
 #[derive(Debug)]
 pub(crate) struct Arena {
@@ -45,7 +49,8 @@ impl Arena {
     fn cut(&self, layout: Layout) -> Option<*mut u8> {
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
-            let address = (self.start() + used).checked_next_multiple_of(layout.align())?;
+            let align = layout.align().max(LEAST_ALIGNMENT);
+            let address = (self.start() + used).checked_next_multiple_of(align)?;
             let begin = address - self.start();
             let end = begin
                 .checked_add(layout.size())

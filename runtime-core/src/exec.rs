@@ -97,6 +97,7 @@ impl Container {
             user: self.record().namespaces & NEWUSER != 0,
             set_groups: !(host.is_rootless() && has_single_group(&linux)),
             rootless: host.is_rootless(),
+            rootfs: &rootfs,
             chroot: self.record().chroot.then_some(rootfs.as_c_str()),
             keyring: keyring.as_deref(),
         };

@@ -203,6 +203,7 @@ pub(super) fn failure(plan: &Plan, steps: &Steps<'_>, at: FailureAt, text: &str)
 /// A failure of an exec process before it was ready.
 pub(super) fn exec_failure(
     process: &ProcessPlan,
+    rootfs: &CStr,
     steps: &Steps<'_>,
     at: FailureAt,
     text: &str,
@@ -212,7 +213,7 @@ pub(super) fn exec_failure(
         .get(at.step)
         .copied()
         .unwrap_or(Subject::Plain("run a step"));
-    of_subject(None, process, c"/", subject, at.failure, text)
+    of_subject(None, process, rootfs, subject, at.failure, text)
 }
 
 /// A failure after `start`: a startContainer hook, the filter, or the program itself.

@@ -683,6 +683,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) set_groups: bool,
     /// Join the user namespace before all others.
     pub(crate) rootless: bool,
+    /// The rootfs, for the words of failures.
+    pub(crate) rootfs: &'a CStr,
     /// The rootfs of a container without a mount namespace.
     pub(crate) chroot: Option<&'a CStr>,
     /// Session keyring to join.

@@ -305,7 +305,8 @@ pub(crate) fn exec(
     let steps = lower::exec_steps(process, &arrays, entry, handles);
     let child = clone_child(0, setting, &theirs, &steps)?;
     drop(theirs);
-    let explain = |failure, text: &str| explain::exec_failure(process, &steps, failure, text);
+    let explain =
+        |failure, text: &str| explain::exec_failure(process, entry.rootfs, &steps, failure, text);
     let mut talk = Conversation {
         process: child,
         sync: ours,
