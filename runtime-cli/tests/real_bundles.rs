@@ -263,7 +263,10 @@ fn dockers_config_with_every_limit_runs_as_the_user_it_names() {
     let path = bundle.path().to_str().expect("a temporary path is text");
     let command = runtime.command(&["run", "--bundle", path, bundle.id()]);
     let run = finish(&mut under_terminal(&command), LIMIT);
-    let printed: Vec<&str> = run.stdout.lines().map(str::trim).collect();
+    // script(1) types an end of input, which is a NUL under the raw mode that tare has set; the
+    // container's terminal shows it wherever the cursor is.
+    let shown = run.stdout.replace("^@", "");
+    let printed: Vec<&str> = shown.lines().map(str::trim).collect();
     let expected = [
         "1000 100",
         "1024",
