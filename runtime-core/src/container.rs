@@ -98,16 +98,21 @@ impl Container {
     }
 
     pub(crate) fn open(runtime: Runtime, id: &ContainerId) -> Result<Self, Error> {
-        let Stored { record, config } = runtime.root().look(id)?.load()?;
-        Ok(Self {
+        let stored = runtime.root().look(id)?.load()?;
+        Ok(Self::stored(runtime, id, stored))
+    }
+
+    /// A container as it is stored.
+    pub(crate) fn stored(runtime: Runtime, id: &ContainerId, stored: Stored) -> Self {
+        Self {
             runtime,
             id: id.clone(),
-            record,
-            config,
+            record: stored.record,
+            config: stored.config,
             process: None,
             cgroup: None,
             warnings: Vec::new(),
-        })
+        }
     }
 
     /// Its name.

@@ -22,7 +22,7 @@ pub(crate) fn delete(
     };
     let container = match Container::open(runtime.clone(), id) {
         Ok(container) => container,
-        Err(error) => return remove_unreadable(directory, force, error),
+        Err(error) => return remove_unreadable(runtime, directory, force, error),
     };
     delete_locked(container, directory, force)
 }
@@ -48,15 +48,23 @@ pub(crate) fn delete_locked(
         .collect())
 }
 
-/// A directory without a usable record: a create that was interrupted before it did anything,
-/// or not ours.
+/// A directory without a usable record. Without one at all its create was interrupted before it
+/// did anything; an unusable one goes only by force, with what can still be made out of it.
 fn remove_unreadable(
+    runtime: &Runtime,
     directory: StateDirectory,
     force: bool,
     error: Error,
 ) -> Result<Vec<String>, Error> {
-    if !matches!(error.kind(), ErrorKind::BrokenState | ErrorKind::NotFound) {
-        return Err(error);
+    match error.kind() {
+        ErrorKind::NotFound => {}
+        ErrorKind::BrokenState if force => {
+            if let Some(stored) = directory.salvage() {
+                let container = Container::stored(runtime.clone(), directory.id(), stored);
+                return delete_locked(container, directory, true);
+            }
+        }
+        _ => return Err(error),
     }
     directory.remove()?;
     if force { Ok(Vec::new()) } else { Err(error) }

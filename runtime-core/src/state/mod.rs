@@ -248,14 +248,22 @@ impl UnlockedDirectory {
     /// [`StateError::NotFound`] when there is none: whoever made the directory was ended before
     /// it did anything else. [`StateError::Record`] when it is broken.
     pub fn load(&self) -> Result<Stored, StateError> {
-        let bytes = self.read_state()?;
-        if bytes.is_empty() {
+        let Some(bytes) = self.read_state()? else {
             return Err(StateError::NotFound(self.id.clone()));
-        }
+        };
         Stored::parse(&bytes).map_err(|source| StateError::Record {
             id: self.id.clone(),
             source,
         })
+    }
+
+    /// What can be made out of an unusable record: it, if it is of another version, or else the
+    /// intent that was written before it.
+    pub(crate) fn salvage(&self) -> Option<Stored> {
+        [STATE, INTENT]
+            .iter()
+            .filter_map(|name| self.read_file(name).ok().flatten())
+            .find_map(|bytes| Stored::salvage(&bytes))
     }
 
     /// Whether the container waits for `start`.
@@ -264,23 +272,28 @@ impl UnlockedDirectory {
         nix::sys::stat::fstatat(&self.fd, START_SOCKET, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// The bytes of the state file; none when it is missing.
-    fn read_state(&self) -> Result<Vec<u8>, StateError> {
+    /// The bytes of the state file, or of the intent as long as there is no state file. None
+    /// when there is neither: an intent whose writing was interrupted is empty.
+    fn read_state(&self) -> Result<Option<Vec<u8>>, StateError> {
+        if let Some(bytes) = self.read_file(STATE)? {
+            return Ok(Some(bytes));
+        }
+        Ok(self.read_file(INTENT)?.filter(|intent| !intent.is_empty()))
+    }
+
+    /// The bytes of a file; none when it is missing.
+    fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let opened = match openat(&self.fd, STATE, flags, Mode::empty()) {
-            Err(Errno::ENOENT) => openat(&self.fd, INTENT, flags, Mode::empty()),
-            opened => opened,
-        };
-        let file = match opened {
+        let file = match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
-            Err(Errno::ENOENT) => return Ok(Vec::new()),
-            Err(source) => return Err(self.io("open", STATE, source)),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(source) => return Err(self.io("open", name, source)),
         };
         let mut bytes = Vec::new();
         file.take(LARGEST_STATE)
             .read_to_end(&mut bytes)
-            .map_err(|error| self.io("read", STATE, of_io(&error)))?;
-        Ok(bytes)
+            .map_err(|error| self.io("read", name, of_io(&error)))?;
+        Ok(Some(bytes))
     }
 
     /// Waits for the lock, and then for the name to still mean this directory.

@@ -102,6 +102,14 @@ impl Stored {
             },
         }
     }
+
+    /// Reads what can be read of a record of any version: enough to take a container away.
+    pub(super) fn salvage(bytes: &[u8]) -> Option<Self> {
+        let mut record = serde_json::from_slice::<Record>(bytes).ok()?;
+        let config = record.config.take()?;
+        let config = Box::<str>::from(config).into_string().into_bytes();
+        Some(Self { record, config })
+    }
 }
 
 #[derive(Deserialize)]
