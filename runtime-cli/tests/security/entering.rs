@@ -88,8 +88,7 @@ fn of_the_host(ground: &Ground, bundle: &TestBundle, lines: &[Vec<String>]) -> V
             .expect("cgroups are mounted")
             .filter_map(|entry| fs::metadata(entry.expect("it can be read").path()).ok())
             .any(|status| status.dev().to_string() == line[4]);
-        (matches!(what, "root" | "cwd") && !is_root)
-            || (is_directory && !is_root)
+        (!is_root && (is_directory || matches!(what, "root" | "cwd")))
             || forbidden.contains(&line[4])
             || is_cgroup
             || line[5] == canary.ino().to_string()

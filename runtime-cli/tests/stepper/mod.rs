@@ -316,22 +316,18 @@ impl Tracer {
     fn let_go(&mut self) {
         for pid in std::mem::take(&mut self.alive) {
             ptrace::interrupt(pid).ok();
-            loop {
-                match next(Some(pid)) {
-                    Err(_) | Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => break,
-                    Ok(WaitStatus::Stopped(_, signal)) => {
-                        ptrace::detach(pid, signal).ok();
-                        break;
+            match next(Some(pid)) {
+                Err(_) | Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => {}
+                Ok(WaitStatus::Stopped(_, signal)) => {
+                    ptrace::detach(pid, signal).ok();
+                }
+                Ok(_) => {
+                    if self.failing.remove(&pid)
+                        && let Act::Fail(errno) = self.act
+                    {
+                        set_result(pid, errno);
                     }
-                    Ok(_) => {
-                        if self.failing.remove(&pid)
-                            && let Act::Fail(errno) = self.act
-                        {
-                            set_result(pid, errno);
-                        }
-                        ptrace::detach(pid, None).ok();
-                        break;
-                    }
+                    ptrace::detach(pid, None).ok();
                 }
             }
         }
