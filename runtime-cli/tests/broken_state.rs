@@ -58,7 +58,7 @@ impl Broken {
     }
 
     /// By force it goes, again and again, and nothing is left.
-    fn is_deleted_by_force(self) {
+    fn goes_by_force(self) {
         for _ in 0..2 {
             self.call(&["delete", "--force"]).succeeded();
         }
@@ -72,6 +72,9 @@ impl Broken {
     }
 }
 
+/// What is done to a state file, in words and as a function, and what `state` says then.
+type Breakage<'a> = (&'a str, &'a dyn Fn(&[u8]) -> Vec<u8>, &'a str);
+
 #[test]
 fn a_broken_record_is_refused_and_its_container_deleted_by_force() {
     needs!(Root);
@@ -81,7 +84,7 @@ fn a_broken_record_is_refused_and_its_container_deleted_by_force() {
         text.replacen("\"version\":1", "\"version\":99", 1)
             .into_bytes()
     };
-    let broken: [(&str, &dyn Fn(&[u8]) -> Vec<u8>, &str); 7] = [
+    let broken: [Breakage<'_>; 7] = [
         ("cut", &cut, "state.json is broken"),
         ("empty", &|_| Vec::new(), "state.json is broken"),
         ("garbage", &|_| vec![0xfe; 4096], "state.json is broken"),
@@ -100,7 +103,7 @@ fn a_broken_record_is_refused_and_its_container_deleted_by_force() {
         let bytes = fs::read(&file).expect("there is a record");
         fs::write(&file, change(&bytes)).expect("it is ours");
         container.is_refused(says);
-        container.is_deleted_by_force();
+        container.goes_by_force();
     }
 }
 
@@ -115,7 +118,7 @@ fn a_record_that_is_a_link_or_a_fifo_is_not_followed() {
     assert!(state.code == 1 && state.stderr.contains("ELOOP"), "{state}");
     fs::remove_file(&file).expect("it is ours");
     fs::rename(container.file("elsewhere"), &file).expect("it is ours");
-    container.is_deleted_by_force();
+    container.goes_by_force();
 
     let container = Broken::new("fifo");
     let file = container.file("state.json");
@@ -125,7 +128,7 @@ fn a_record_that_is_a_link_or_a_fifo_is_not_followed() {
     assert_eq!(container.call(&["state"]).code, 1);
     fs::remove_file(&file).expect("it is ours");
     fs::write(&file, bytes).expect("it is ours");
-    container.is_deleted_by_force();
+    container.goes_by_force();
 }
 
 #[test]
@@ -185,5 +188,5 @@ fn an_operation_that_waits_for_another_says_so_in_time() {
     assert!(refused.stderr.contains("is busy"), "{refused}");
     drop(lock);
     container.call(&["pause"]).succeeded();
-    container.is_deleted_by_force();
+    container.goes_by_force();
 }

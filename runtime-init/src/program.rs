@@ -54,7 +54,7 @@ pub enum Step<'a> {
     /// unshare(2).
     Unshare(u64),
     /// Goes on in a second process with these further clone flags, a sibling of this one
-    /// (CLONE_PARENT); tells the parent its pid ([`Message::Respawned`]) and ends this one.
+    /// (CLONE_PARENT); tells the parent its pid ([`Message::RESPAWNED`]) and ends this one.
     Respawn(u64),
     /// Tells the parent how far the child is.
     Tell(Phase),
