@@ -5,19 +5,19 @@
 //! into (a joined pid namespace) is undumpable before it joins; everything the caller left open
 //! is closed first; the runtime's descriptors close themselves at execve.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use runtime_init::{Console, Device, Exec, Gate, Hook, Mount, Phase, Source, Step};
 
+use super::arrays::{Arrays, HookArrays, ProcessArrays};
 use super::files::HostFiles;
 use super::idmap::is_own_id;
-use crate::hooks::{HookKind, LONGEST_HOOK};
+use crate::hooks::HookKind;
 use crate::plan::{
-    Content, ContentAct, DevicePlan, HookPlan, MountPlan, MountSource, Plan, ProcessPlan,
-    RlimitPlan, RootEntry,
+    Content, ContentAct, DevicePlan, MountPlan, MountSource, Plan, ProcessPlan, RlimitPlan,
+    RootEntry,
 };
-use crate::sys::pointers;
 
 /// What a step is about, for the words of its failure.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ pub(crate) struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    fn push(&mut self, step: Step<'a>, subject: Subject<'a>) {
+    pub(super) fn push(&mut self, step: Step<'a>, subject: Subject<'a>) {
         self.steps.push(step);
         self.subjects.push(subject);
     }
@@ -63,107 +63,8 @@ impl<'a> Steps<'a> {
         self.steps.iter().any(is_respawn)
     }
 
-    fn plain(&mut self, step: Step<'a>, act: &'static str) {
+    pub(super) fn plain(&mut self, step: Step<'a>, act: &'static str) {
         self.push(step, Subject::Plain(act));
-    }
-}
-
-/// A filesystem parameter: a name and a value, or a flag.
-type Parameter<'a> = (&'a CStr, Option<&'a CStr>);
-
-/// Arrays that the steps borrow and that the plan does not have in the kernel's form.
-#[derive(Debug)]
-pub(crate) struct Arrays<'a> {
-    /// Filesystem parameters by index in `plan.contents`.
-    parameters: Vec<(usize, Vec<Parameter<'a>>)>,
-    create_hooks: Vec<HookArrays<'a>>,
-    start_hooks: Vec<HookArrays<'a>>,
-    process: ProcessArrays<'a>,
-}
-
-#[derive(Debug)]
-struct HookArrays<'a> {
-    path: &'a CStr,
-    argv: Vec<*const c_char>,
-    envp: Vec<*const c_char>,
-    timeout_ms: u32,
-}
-
-/// The arrays of one process.
-#[derive(Debug)]
-pub(crate) struct ProcessArrays<'a> {
-    argv: Vec<*const c_char>,
-    envp: Vec<*const c_char>,
-    candidates: Vec<&'a CStr>,
-}
-
-impl<'a> ProcessArrays<'a> {
-    /// The arrays for `plan`, with `home` added to its environment if it has none.
-    pub(crate) fn new(plan: &'a ProcessPlan, home: Option<&'a CStr>) -> Self {
-        let mut envp: Vec<_> = plan.env.iter().map(|variable| variable.as_ptr()).collect();
-        envp.extend(home.map(CStr::as_ptr));
-        envp.push(std::ptr::null());
-        Self {
-            argv: pointers(&plan.args),
-            envp,
-            candidates: plan.candidates.iter().map(CString::as_c_str).collect(),
-        }
-    }
-}
-
-impl<'a> Arrays<'a> {
-    /// The arrays for `plan`; hooks without an environment get `hook_environment`.
-    pub(crate) fn new(
-        plan: &'a Plan,
-        home: Option<&'a CStr>,
-        hook_environment: &'a [CString],
-    ) -> Self {
-        let parameters = plan
-            .contents
-            .iter()
-            .enumerate()
-            .filter_map(|(index, content)| {
-                let ContentAct::Mount(mount) = &content.act else {
-                    return None;
-                };
-                let MountSource::Filesystem { options, .. } = &mount.source else {
-                    return None;
-                };
-                let options = options
-                    .iter()
-                    .map(|(key, value)| (key.as_c_str(), value.as_deref()));
-                Some((index, options.collect()))
-            });
-        let hooks = |hooks: &'a [HookPlan], default: &'a [CString]| {
-            hooks
-                .iter()
-                .map(|hook| HookArrays::new(hook, default))
-                .collect()
-        };
-        Self {
-            parameters: parameters.collect(),
-            create_hooks: hooks(&plan.hooks.create_container, hook_environment),
-            start_hooks: hooks(&plan.hooks.start_container, &plan.process.env),
-            process: ProcessArrays::new(&plan.process, home),
-        }
-    }
-
-    fn parameters(&self, index: usize) -> &[Parameter<'a>] {
-        let found = self.parameters.binary_search_by_key(&index, |(of, _)| *of);
-        found.map_or(&[], |position| self.parameters[position].1.as_slice())
-    }
-}
-
-impl<'a> HookArrays<'a> {
-    fn new(hook: &'a HookPlan, default_environment: &'a [CString]) -> Self {
-        let limit_ms = hook.timeout_secs.map(|secs| secs.saturating_mul(1000));
-        let longest_ms = u32::try_from(LONGEST_HOOK.as_millis()).unwrap_or(u32::MAX);
-        Self {
-            path: &hook.path,
-            argv: pointers(&hook.args),
-            envp: pointers(hook.env.as_deref().unwrap_or(default_environment)),
-            timeout_ms: limit_ms.unwrap_or(longest_ms),
-        }
     }
 }
 
@@ -187,10 +88,10 @@ pub(crate) struct CloneFlags {
     pub(crate) second: Option<u64>,
 }
 
-const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
-const NEWPID: u64 = libc::CLONE_NEWPID as u64;
+pub(super) const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+pub(super) const NEWPID: u64 = libc::CLONE_NEWPID as u64;
 const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
-const NEWTIME: u64 = 0x80;
+pub(super) const NEWTIME: u64 = 0x80;
 
 impl CloneFlags {
     /// One clone3 makes all new namespaces, unless a joined one must come first: a pid
@@ -318,7 +219,7 @@ fn arrive<'a>(
     steps.plain(Step::Undumpable, "become undumpable");
 }
 
-fn take_descriptors<'a>(steps: &mut Steps<'a>, handles: Handles<'a>) {
+pub(super) fn take_descriptors<'a>(steps: &mut Steps<'a>, handles: Handles<'a>) {
     steps.plain(Step::KeepOnly(handles.keep), "close other descriptors");
     if let Some(three) = handles.stdio {
         steps.plain(Step::Stdio(three), "set the standard streams");
@@ -537,7 +438,7 @@ fn enter_rootfs<'a>(steps: &mut Steps<'a>, plan: &'a Plan) {
 }
 
 /// Opens the file for the security label while the child may still open it.
-fn open_label<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan) {
+pub(super) fn open_label<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan) {
     if process.apparmor_profile.is_some() {
         steps.plain(
             Step::OpenLsmLabel(c"apparmor/exec"),
@@ -549,9 +450,9 @@ fn open_label<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan) {
 }
 
 /// What becoming the user depends on besides the plan.
-struct BecomeUser<'a> {
-    set_groups: bool,
-    keep: &'a [RawFd],
+pub(super) struct BecomeUser<'a> {
+    pub(super) set_groups: bool,
+    pub(super) keep: &'a [RawFd],
 }
 
 /// From the runtime's privileges to the process's own.
@@ -563,7 +464,7 @@ struct BecomeUser<'a> {
 ///
 /// Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the capabilities
 /// go; with it, `execute` loads it last.
-fn become_user<'a>(
+pub(super) fn become_user<'a>(
     steps: &mut Steps<'a>,
     process: &'a ProcessPlan,
     arrays: &'a ProcessArrays<'a>,
@@ -621,15 +522,15 @@ fn become_user<'a>(
 
 /// What the last steps depend on besides the plan.
 #[derive(Clone, Copy, Debug)]
-struct Ending {
+pub(super) struct Ending {
     /// Whoever starts a created container hears that the program comes now; a parent that holds
     /// the process sees for itself whether it lives.
-    last_word: Option<Phase>,
+    pub(super) last_word: Option<Phase>,
     /// Whether the child sets its resource limits, and not the parent.
-    limits: bool,
+    pub(super) limits: bool,
 }
 
-fn execute<'a>(
+pub(super) fn execute<'a>(
     steps: &mut Steps<'a>,
     process: &'a ProcessPlan,
     arrays: &'a ProcessArrays<'a>,
@@ -667,113 +568,5 @@ fn seccomp_step(seccomp: &crate::plan::SeccompPlan) -> Step<'_> {
     Step::Seccomp {
         program: &seccomp.program,
         flags: seccomp.flags,
-    }
-}
-
-/// How a process gets into a running container.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'a> {
-    /// The container's init process, open.
-    pub(crate) init: RawFd,
-    /// CLONE_NEW* of the namespaces to join, the user namespace apart.
-    pub(crate) namespaces: u64,
-    /// Whether there is a user namespace to join.
-    pub(crate) user: bool,
-    /// Whether setgroups(2) works in there.
-    pub(crate) set_groups: bool,
-    /// Join the user namespace before all others.
-    pub(crate) rootless: bool,
-    /// The rootfs, for the words of failures.
-    pub(crate) rootfs: &'a CStr,
-    /// The rootfs of a container without a mount namespace.
-    pub(crate) chroot: Option<&'a CStr>,
-    /// Session keyring to join.
-    pub(crate) keyring: Option<&'a CStr>,
-}
-
-/// The steps of a further process.
-///
-/// The first process joins everything and gives up its privileges where the container can't
-/// see it: a joined pid namespace shows only the children of who joins. The second process,
-/// which the container sees, never has more privilege than the container gave it.
-pub(crate) fn exec_steps<'a>(
-    process: &'a ProcessPlan,
-    arrays: &'a ProcessArrays<'a>,
-    entry: Entry<'a>,
-    handles: Handles<'a>,
-) -> Steps<'a> {
-    let mut steps = Steps::default();
-    take_descriptors(&mut steps, handles);
-    if !handles.tasks.is_empty() {
-        steps.plain(Step::EnterCgroups(handles.tasks), "enter the cgroups");
-    }
-    open_label(&mut steps, process);
-    steps.plain(Step::Undumpable, "become undumpable");
-    join_container(&mut steps, entry);
-    if let Some(name) = entry.keyring {
-        steps.plain(Step::SessionKeyring(name), "join the session keyring");
-    }
-    if let (Some(terminal), Some(socket)) = (process.terminal, handles.console) {
-        let console = Console {
-            socket,
-            size: terminal.size,
-            bind: false,
-            uid: process.uid,
-            multiplexer: c"/dev/pts/ptmx",
-        };
-        steps.plain(Step::Console(console), "make the console");
-    }
-    let user = BecomeUser {
-        set_groups: entry.set_groups,
-        keep: handles.keep_last,
-    };
-    become_user(&mut steps, process, arrays, user);
-    if entry.namespaces & (NEWPID | NEWTIME) != 0 {
-        steps.plain(Step::Respawn(0), "enter the pid namespace");
-    }
-    steps.plain(Step::NewSession, "start a session");
-    if process.terminal.is_some() && handles.console.is_some() {
-        steps.plain(Step::ControllingTerminal, "take the console");
-    }
-    steps.plain(Step::Tell(Phase::Ready), "tell the runtime");
-    steps.plain(Step::Await(Gate::Committed), "wait for the runtime");
-    let ending = Ending {
-        last_word: None,
-        limits: handles.limits,
-    };
-    execute(&mut steps, process, arrays, ending);
-    steps
-}
-
-fn join_container<'a>(steps: &mut Steps<'a>, entry: Entry<'a>) {
-    let others = Step::Join {
-        namespace: entry.init,
-        kind: entry.namespaces,
-    };
-    let user = Step::Join {
-        namespace: entry.init,
-        kind: NEWUSER,
-    };
-    if entry.user && entry.rootless {
-        steps.plain(user, "join the user namespace");
-    }
-    if entry.namespaces != 0 {
-        steps.plain(others, "join the container's namespaces");
-    }
-    if entry.user && !entry.rootless {
-        steps.plain(user, "join the user namespace");
-    }
-    if entry.user {
-        steps.plain(
-            Step::BecomeRoot {
-                set_groups: entry.set_groups,
-            },
-            "become root",
-        );
-    }
-    let root = entry.chroot.unwrap_or(c"/");
-    steps.push(Step::OpenRootfs(root), Subject::Rootfs);
-    if entry.chroot.is_some() {
-        steps.push(Step::Chroot, Subject::Rootfs);
     }
 }

@@ -23,181 +23,43 @@
 //!
 //! A child whose parent is gone reads end of file at its next wait and ends by itself.
 
-use std::ffi::{CString, NulError};
-use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair};
-use runtime_init::{Failure, Gate, Message, Phase, Program};
+use runtime_init::{Gate, Phase, Program};
 
+use self::arrays::{Arrays, ProcessArrays};
+use self::enter::Entry;
 use self::files::HostFiles;
-use self::lower::{Arrays, Entry, Handles, ProcessArrays, Steps};
-use crate::errno::Words;
-use crate::hooks::{HookError, HookKind, HookSetting};
-use crate::plan::{Content, JoinedNamespace, Plan, ProcessPlan};
-use crate::process::{Exit, Process};
+use self::lower::{Handles, Steps};
+use crate::hooks::{HookKind, HookSetting};
+use crate::plan::{Plan, ProcessPlan};
+use crate::process::Process;
 use crate::procfs::Procfs;
 use crate::sys;
 
+mod arrays;
+mod enter;
+mod error;
 mod explain;
 mod files;
 mod home;
 mod idmap;
 mod lower;
 mod rootfs_file;
+mod talk;
 
+pub(crate) use self::enter::Entry as ExecEntry;
+pub(crate) use self::error::LaunchError;
+use self::error::Stage;
 pub(crate) use self::explain::{exec_start_failure, start_failure};
-
-/// How long the child may take from one word to the next. Mounting is what takes time (a
-/// network filesystem, say); hooks of the child have their own limits on top.
-const CHILD_DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) use self::home::variable as home_variable;
+pub(crate) use self::lower::waits_for_hooks;
+use self::talk::{Conversation, socket_pair};
+pub(crate) use self::talk::{FailureAt, Launched, StartError, end, executed, start_deadline};
 
 const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
-
-/// What part of joining a namespace failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Opening the path.
-    Open,
-    /// It is a namespace of another type, or none.
-    Type,
-    /// setns(2).
-    Join,
-}
-
-/// Why a process could not be launched. Nothing of it is left.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LaunchError {
-    /// A namespace to join.
-    #[error("namespaces[{index}]: join {kind} namespace {path}: {reason}")]
-    Namespace {
-        /// In `/linux/namespaces`.
-        index: u16,
-        /// The specification's name of its type.
-        kind: &'static str,
-        /// As config.json says it.
-        path: PathBuf,
-        /// The errno and what it means here.
-        reason: String,
-        /// For programs.
-        errno: Errno,
-    },
-    /// Something for the rootfs.
-    #[error("{place}: {act}: {call}: {reason}")]
-    Content {
-        /// Where config.json asks for it, such as `mounts[3]`.
-        place: String,
-        /// In words, such as `mount proc on /proc`.
-        act: String,
-        /// The call that failed.
-        call: &'static str,
-        /// The errno and what it means here.
-        reason: String,
-        /// For programs.
-        errno: Errno,
-    },
-    /// The user namespace's mappings.
-    #[error("write {file} ({mappings}): {reason}")]
-    Mapping {
-        /// `uid_map` or `gid_map`.
-        file: &'static str,
-        /// What was to be written.
-        mappings: String,
-        /// Why it was not.
-        reason: String,
-    },
-    /// The program can't be executed.
-    #[error("exec: {program:?}: {reason}")]
-    Program {
-        /// `args[0]`.
-        program: String,
-        /// runc's text for the cases that callers tell apart, and the likely cause.
-        reason: String,
-        /// For programs.
-        errno: Errno,
-    },
-    /// A hook, here or in the container's namespaces.
-    #[error("{0}")]
-    Hook(#[from] HookError),
-    /// Any other step.
-    #[error("{act}: {call}: {reason}")]
-    Step {
-        /// In words.
-        act: String,
-        /// The call that failed.
-        call: &'static str,
-        /// The errno and what it means here.
-        reason: String,
-        /// For programs.
-        errno: Errno,
-    },
-    /// A call of the parent.
-    #[error("{act}: {}", Words(*.errno))]
-    Call {
-        /// The call, and its object.
-        act: String,
-        /// Why it failed.
-        errno: Errno,
-    },
-    /// The child ended without a word.
-    #[error("container init died while it was made: {0}")]
-    Died(Exit),
-    /// The child ended, and the kernel's counter says why.
-    #[error(
-        "container init was OOM-killed (memory limit too low?): raise linux.resources.memory.limit"
-    )]
-    OutOfMemory,
-    /// The child has not said anything in time.
-    #[error("container init has not answered within {} s; it was killed", .0.as_secs())]
-    TimedOut(Duration),
-    /// A string with NUL where the kernel wants none.
-    #[error("{0}")]
-    Nul(#[from] NulError),
-}
-
-impl LaunchError {
-    pub(super) fn call(act: impl Into<String>, errno: Errno) -> Self {
-        Self::Call {
-            act: act.into(),
-            errno,
-        }
-    }
-
-    pub(super) fn namespace(joined: &JoinedNamespace, stage: Stage, errno: Errno) -> Self {
-        Self::Namespace {
-            index: joined.index,
-            kind: explain::namespace_name(joined.kind),
-            path: joined.path.clone(),
-            reason: explain::namespace_reason(stage, errno),
-            errno,
-        }
-    }
-
-    pub(super) fn content(content: &Content, call: &'static str, errno: Errno) -> Self {
-        Self::Content {
-            place: content.origin.pointer(),
-            act: content.words(),
-            call,
-            reason: explain::content_reason(content, call, errno, ""),
-            errno,
-        }
-    }
-}
-
-/// A connected pair of SOCK_SEQPACKET sockets that close at execve(2).
-pub(super) fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
-    socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-}
 
 /// What a launch needs besides the plan.
 #[derive(Clone, Copy, Debug)]
@@ -213,15 +75,6 @@ pub(crate) struct Setting<'a> {
     pub(crate) stdio: Option<[BorrowedFd<'a>; 3]>,
     /// What hooks without an environment get.
     pub(crate) environment: &'a [CString],
-}
-
-/// A process that has nothing left to do but to execute its program.
-#[derive(Debug)]
-pub(crate) struct Launched {
-    pub(crate) process: Process,
-    /// Index of the first step that comes after `start`: what a later failure is counted from.
-    pub(crate) start_step: usize,
-    sync: OwnedFd,
 }
 
 /// What the parent adds when the child has arrived: the state's JSON for a pid and a status.
@@ -277,7 +130,7 @@ pub(crate) fn create(
         }
         Phase::Ready | Phase::Executing => Ok(()),
     })?;
-    talk.limit(&plan.process, setting, own_limits)?;
+    limit_or_end(&plan.process, setting, &talk.process, own_limits)?;
     Ok(talk.launched(steps.start))
 }
 
@@ -302,7 +155,7 @@ pub(crate) fn exec(
         limits: own_limits,
         ..handles(setting, &keep, &keep_last)
     };
-    let steps = lower::exec_steps(process, &arrays, entry, handles);
+    let steps = enter::exec_steps(process, &arrays, entry, handles);
     let child = clone_child(0, setting, &theirs, &steps)?;
     drop(theirs);
     let explain =
@@ -314,7 +167,7 @@ pub(crate) fn exec(
         expects_second: steps.has_second_process(),
     };
     talk.until_ready(|_, _| Ok(()))?;
-    talk.limit(process, setting, own_limits)?;
+    limit_or_end(process, setting, &talk.process, own_limits)?;
     Ok(talk.launched(0))
 }
 
@@ -325,9 +178,6 @@ pub(crate) fn needs_home(process: &ProcessPlan) -> bool {
         .iter()
         .any(|variable| variable.as_bytes().starts_with(b"HOME="))
 }
-
-pub(crate) use self::home::variable as home_variable;
-pub(crate) use self::lower::{Entry as ExecEntry, waits_for_hooks};
 
 fn pair() -> Result<(OwnedFd, OwnedFd), LaunchError> {
     socket_pair().map_err(|errno| LaunchError::call("socketpair(2)", errno))
@@ -437,6 +287,16 @@ fn run_create_hooks(
         .map_err(|errno| LaunchError::call("write the state for hooks", errno))
 }
 
+/// Sets the limits; on an error the child is gone.
+fn limit_or_end(
+    process: &ProcessPlan,
+    setting: &Setting<'_>,
+    child: &Process,
+    own_limits: bool,
+) -> Result<(), LaunchError> {
+    limit(process, setting, child, own_limits).inspect_err(|_| end(child))
+}
+
 /// Limits that the parent sets from outside, when the child has done everything that they
 /// could hinder and before it runs a foreign program.
 fn limit(
@@ -477,282 +337,4 @@ fn limit(
         }
     }
     Ok(())
-}
-
-/// The parent's end of the talk with one child.
-struct Conversation<'a> {
-    process: Process,
-    sync: OwnedFd,
-    explain: &'a dyn Fn(FailureAt, &str) -> LaunchError,
-    /// Whether a second process is still to take over.
-    expects_second: bool,
-}
-
-/// A failure as it crossed the socket.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FailureAt {
-    pub(crate) step: usize,
-    pub(crate) failure: Failure,
-}
-
-/// One message of the child.
-enum Word {
-    Phase(Phase),
-    Respawned(i32),
-    Failed(FailureAt, String),
-    Silence,
-}
-
-impl Conversation<'_> {
-    /// Answers the child until it is ready. On an error the child is gone and reaped.
-    fn until_ready(
-        &mut self,
-        mut answer: impl FnMut(&mut Self, Phase) -> Result<(), LaunchError>,
-    ) -> Result<(), LaunchError> {
-        loop {
-            let answered = match self.listen()? {
-                Word::Phase(Phase::Ready) => return Ok(()),
-                Word::Phase(phase) => answer(self, phase),
-                Word::Respawned(pid) => self.follow(pid),
-                Word::Failed(at, text) => Err((self.explain)(at, &text)),
-                Word::Silence => return Err(self.died()),
-            };
-            if let Err(error) = answered {
-                self.end();
-                return Err(error);
-            }
-        }
-    }
-
-    fn tell(&self, gate: Gate) -> Result<(), LaunchError> {
-        tell(self.sync.as_fd(), gate)
-    }
-
-    /// The next message; the child is ended when none comes in time.
-    fn listen(&mut self) -> Result<Word, LaunchError> {
-        match hear(self.sync.as_fd(), Instant::now() + CHILD_DEADLINE) {
-            Ok(word) => Ok(word),
-            Err(Errno::ETIMEDOUT) => {
-                self.end();
-                Err(LaunchError::TimedOut(CHILD_DEADLINE))
-            }
-            Err(errno) => {
-                self.end();
-                Err(LaunchError::call("recv(2) from container init", errno))
-            }
-        }
-    }
-
-    /// Goes on with the process that the first one has made; both are children of this one.
-    ///
-    /// The second process may be in sight of a container with CAP_SYS_PTRACE, which then speaks
-    /// with its voice: a number is believed once, and only of a child.
-    fn follow(&mut self, pid: i32) -> Result<(), LaunchError> {
-        if !std::mem::take(&mut self.expects_second) {
-            return Err(LaunchError::call("follow container init", Errno::EPROTO));
-        }
-        let second =
-            Process::open(pid).map_err(|errno| LaunchError::call("pidfd_open(2)", errno))?;
-        if !second.is_child() {
-            return Err(LaunchError::call("follow container init", Errno::ECHILD));
-        }
-        let first = std::mem::replace(&mut self.process, second);
-        first
-            .wait()
-            .map_err(|errno| LaunchError::call("waitid(2)", errno))
-            .map(|_| ())
-    }
-
-    /// What the end of a silent child means.
-    fn died(&mut self) -> LaunchError {
-        match self.process.wait() {
-            Ok(exit) => LaunchError::Died(exit),
-            Err(errno) => LaunchError::call("waitid(2)", errno),
-        }
-    }
-
-    /// Kills and reaps the child.
-    fn end(&mut self) {
-        end(&self.process);
-    }
-
-    /// Sets the limits; on an error the child is gone.
-    fn limit(
-        &mut self,
-        process: &ProcessPlan,
-        setting: &Setting<'_>,
-        own_limits: bool,
-    ) -> Result<(), LaunchError> {
-        limit(process, setting, &self.process, own_limits).inspect_err(|_| end(&self.process))
-    }
-
-    fn launched(self, start_step: usize) -> Launched {
-        Launched {
-            process: self.process,
-            start_step,
-            sync: self.sync,
-        }
-    }
-}
-
-/// Kills and reaps a child; one that is gone already is no error.
-pub(crate) fn end(process: &Process) {
-    process.kill();
-    // ECHILD means that it is reaped already: there is nothing left to do.
-    let _reaped = process.wait();
-}
-
-fn tell(sync: BorrowedFd<'_>, gate: Gate) -> Result<(), LaunchError> {
-    let message = Message {
-        kind: Message::GATE,
-        subject: gate as u16,
-        call: 0,
-        reserved: 0,
-        code: 0,
-    };
-    let bytes = message.to_bytes();
-    let sent = sendmsg::<()>(
-        sync.as_raw_fd(),
-        &[IoSlice::new(&bytes)],
-        &[],
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    );
-    match sent {
-        // A child that has just failed has closed its end: its message is still to be read.
-        Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-        Err(errno) => Err(LaunchError::call("send(2) to container init", errno)),
-    }
-}
-
-/// Reads one message until the deadline: ETIMEDOUT after it.
-fn hear(sync: BorrowedFd<'_>, deadline: Instant) -> Result<Word, Errno> {
-    let mut buffer = [0; Message::SIZE + Message::TEXT_MAX];
-    let length = loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut polled = [PollFd::new(sync, PollFlags::POLLIN)];
-        match poll(&mut polled, timeout) {
-            Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(errno),
-            Ok(0) => return Err(Errno::ETIMEDOUT),
-            Ok(_) => {}
-        }
-        match recv(sync.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(Errno::ECONNRESET) => break 0,
-            result => break result?,
-        }
-    };
-    if length == 0 {
-        return Ok(Word::Silence);
-    }
-    let message = Message::from_bytes(&buffer[..length]).ok_or(Errno::EPROTO)?;
-    parse(message, &buffer[Message::SIZE..length]).ok_or(Errno::EPROTO)
-}
-
-fn parse(message: Message, text: &[u8]) -> Option<Word> {
-    match message.kind {
-        Message::PHASE => {
-            let phases = [
-                Phase::NeedsIds,
-                Phase::Joined,
-                Phase::Ready,
-                Phase::Executing,
-            ];
-            phases
-                .into_iter()
-                .find(|phase| *phase as u16 == message.subject)
-                .map(Word::Phase)
-        }
-        Message::RESPAWNED => Some(Word::Respawned(message.code)),
-        Message::FAILURE => {
-            let call = runtime_init::Call::from_number(message.call)?;
-            let at = FailureAt {
-                step: usize::from(message.subject),
-                failure: Failure {
-                    call,
-                    code: message.code,
-                },
-            };
-            Some(Word::Failed(
-                at,
-                String::from_utf8_lossy(text).trim().to_owned(),
-            ))
-        }
-        _ => None,
-    }
-}
-
-impl Launched {
-    /// Lets a created container's init go on to wait for `start`.
-    pub(crate) fn commit(self) -> Result<Process, LaunchError> {
-        tell(self.sync.as_fd(), Gate::Committed)?;
-        Ok(self.process)
-    }
-
-    /// Lets the process execute its program, and waits until it has.
-    ///
-    /// End of file without a failure means that execve(2) has closed the socket, or that a
-    /// signal has ended the process just before: its exit status tells the caller the same in
-    /// both cases.
-    pub(crate) fn execute(
-        self,
-        explain: &dyn Fn(FailureAt, &str) -> LaunchError,
-    ) -> Result<Process, LaunchError> {
-        tell(self.sync.as_fd(), Gate::Committed)?;
-        let deadline = Instant::now() + start_deadline();
-        match executed(self.sync.as_fd(), deadline, explain) {
-            Ok(()) | Err(StartError::Silence) => Ok(self.process),
-            Err(StartError::Failed(error)) => {
-                end(&self.process);
-                Err(error)
-            }
-        }
-    }
-
-    /// Gives the process up.
-    pub(crate) fn abandon(self) {
-        end(&self.process);
-    }
-}
-
-/// startContainer hooks run between the word to start and execve, each with its own limit.
-pub(crate) fn start_deadline() -> Duration {
-    CHILD_DEADLINE + crate::hooks::LONGEST_HOOK
-}
-
-/// Why a process did not execute its program.
-pub(crate) enum StartError {
-    /// It ended without a word.
-    Silence,
-    /// It said why.
-    Failed(LaunchError),
-}
-
-/// Waits for the end of file that execve(2) makes, after [`Phase::Executing`].
-pub(crate) fn executed(
-    connection: BorrowedFd<'_>,
-    deadline: Instant,
-    explain: &dyn Fn(FailureAt, &str) -> LaunchError,
-) -> Result<(), StartError> {
-    let mut executing = false;
-    loop {
-        match hear(connection, deadline) {
-            Ok(Word::Phase(Phase::Executing)) => executing = true,
-            Ok(Word::Failed(at, text)) => return Err(StartError::Failed(explain(at, &text))),
-            Ok(Word::Silence) if executing => return Ok(()),
-            Ok(Word::Silence) => return Err(StartError::Silence),
-            Ok(_) => {}
-            Err(Errno::ETIMEDOUT) => {
-                return Err(StartError::Failed(LaunchError::TimedOut(start_deadline())));
-            }
-            Err(errno) => {
-                return Err(StartError::Failed(LaunchError::call(
-                    "recv(2) from container init",
-                    errno,
-                )));
-            }
-        }
-    }
 }
