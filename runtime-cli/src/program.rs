@@ -53,9 +53,18 @@ fn protect(parsed: &Parsed<'_>) -> Result<(), Failure> {
         .iter()
         .find(|command| command.name == name);
     if command.is_some_and(|command| command.enters_containers) {
-        protect::ensure(&environment::arguments(), &environment::all())?;
+        let done = protect::ensure(&environment::arguments(), &environment::all());
+        done.map_err(|error| Failure::from(error).ending(failed(name)))?;
     }
     Ok(())
+}
+
+/// How a command ends that has failed before it began.
+fn failed(name: &str) -> Exit {
+    match name {
+        "exec" => Exit::ExecFailed,
+        _ => Exit::Failed,
+    }
 }
 
 fn dispatch(globals: &Globals, parsed: &Parsed<'_>) -> Result<Exit, Failure> {

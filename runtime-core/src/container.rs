@@ -402,7 +402,8 @@ impl Container {
         hooks::run_all(HookKind::Poststart, &hooks.poststart, &setting).map_err(|error| {
             // The container stops (config.md#poststart).
             if let Ok(Some(init)) = self.init_process() {
-                init.kill();
+                // The hook's failure is the one to report.
+                let _secondary = init.kill();
             }
             Error::from(error)
         })

@@ -74,7 +74,8 @@ fn remove_unreadable(
 fn kill_everything(container: &Container, status: Status) -> Result<(), Error> {
     let init = container.init_process()?;
     if let Some(init) = &init {
-        init.kill();
+        init.kill()
+            .map_err(|errno| Error::call("kill container init: pidfd_send_signal(2)", errno))?;
     }
     let record = container.record();
     // A create that was interrupted has not noted its child, which may be busy with a hook.

@@ -78,6 +78,9 @@ pub enum HostError {
     /// No usable /proc.
     #[error("/proc: {}: the runtime needs a procfs there", crate::errno::Words(*.0))]
     Procfs(nix::errno::Errno),
+    /// The bounding set could not be read.
+    #[error("read the capability bounding set: prctl(2): {}", crate::errno::Words(*.0))]
+    Capabilities(nix::errno::Errno),
     /// uname(2) failed or said something else than `x86_64` or `aarch64`.
     #[error("this machine ({0}) is not one that tare runs on: x86_64 and aarch64 are")]
     Machine(String),
@@ -100,7 +103,8 @@ impl Host {
             Some("aarch64") => Machine::Aarch64,
             other => return Err(HostError::Machine(other.unwrap_or("?").to_owned())),
         };
-        let (capability_bounds, last_capability) = crate::sys::capability_bounds();
+        let (capability_bounds, last_capability) =
+            crate::sys::capability_bounds().map_err(HostError::Capabilities)?;
         Ok(Self {
             euid: nix::unistd::geteuid().as_raw(),
             egid: nix::unistd::getegid().as_raw(),

@@ -79,9 +79,11 @@ impl Process {
     }
 
     /// Sends SIGKILL; a process that has ended meanwhile is as good as killed.
-    pub(crate) fn kill(&self) {
-        let sent = self.signal(libc::SIGKILL);
-        debug_assert!(matches!(sent, Ok(()) | Err(Errno::ESRCH | Errno::EPERM)));
+    pub(crate) fn kill(&self) -> Result<(), Errno> {
+        match self.signal(libc::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Waits for a child of this program to end, and reaps it.

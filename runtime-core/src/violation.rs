@@ -28,6 +28,9 @@ impl Violations {
     /// How many are kept: a hostile document may break as many rules as it has bytes.
     pub const MAX: usize = 1000;
 
+    /// How many a line of text has room for.
+    const SHOWN: usize = 20;
+
     /// Notes a broken rule and goes on.
     pub fn add(&mut self, pointer: impl Into<String>, rule: impl Into<String>) {
         if self.is_full() {
@@ -55,11 +58,14 @@ impl Violations {
 impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for violation in &self.0 {
+        for violation in self.0.iter().take(Self::SHOWN) {
             write!(f, "{separator}{violation}")?;
             separator = "; ";
         }
-        Ok(())
+        match self.0.len().saturating_sub(Self::SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more: `plan` lists them"),
+        }
     }
 }
 

@@ -143,9 +143,18 @@ impl Conversation<'_> {
 
 /// Kills and reaps a child; one that is gone already is no error.
 pub(crate) fn end(process: &Process) {
-    process.kill();
-    // ECHILD means that it is reaped already: there is nothing left to do.
-    let _reaped = process.wait();
+    // A child that nobody has reaped keeps its number, so without pidfds that serves as well.
+    let by_number = |errno| {
+        if !process.is_child() {
+            return Err(errno);
+        }
+        let pid = nix::unistd::Pid::from_raw(process.pid());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)
+    };
+    if process.kill().or_else(by_number).is_ok() {
+        // ECHILD means that it is reaped already: there is nothing left to do.
+        let _reaped = process.wait();
+    }
 }
 
 fn tell(sync: BorrowedFd<'_>, gate: Gate) -> Result<(), LaunchError> {

@@ -129,8 +129,12 @@ impl StateRoot {
                 });
             }
         }
-        let directory = self.open_directory(id)?;
-        directory.lock()
+        let reserved = self.open_directory(id).and_then(UnlockedDirectory::lock);
+        // Nothing is in it yet, so this takes away no more than was made here.
+        reserved.inspect_err(|_| {
+            let _secondary =
+                nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, &path, UnlinkatFlags::RemoveDir);
+        })
     }
 
     /// The directory of a container, unlocked: to look and not to act.
@@ -446,7 +450,8 @@ impl StateDirectory {
         let here = nix::sys::stat::fstat(&self).map_err(|source| self.io("stat", "", source))?;
         match nix::sys::stat::lstat(&self.path) {
             Ok(there) if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) => Ok(self),
-            _ => Err(StateError::NotFound(self.id.clone())),
+            Ok(_) | Err(Errno::ENOENT) => Err(StateError::NotFound(self.id.clone())),
+            Err(source) => Err(self.io("stat", "", source)),
         }
     }
 

@@ -4,20 +4,28 @@
 use std::ffi::c_long;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use nix::errno::Errno;
+
 use super::{Result, check};
 
 /// The runtime's capability bounding set, and the highest capability that this kernel knows.
-pub(crate) fn capability_bounds() -> (u64, u8) {
+///
+/// Only the kernel's own word for "no such capability", EINVAL, ends the list: a container must
+/// not have fewer for another reason.
+pub(crate) fn capability_bounds() -> Result<(u64, u8)> {
     let mut bounds = 0;
     for capability in 0..64_u8 {
         // SAFETY: takes integers.
         match unsafe { libc::prctl(libc::PR_CAPBSET_READ, c_long::from(capability), 0, 0, 0) } {
             0 => {}
             1 => bounds |= 1 << capability,
-            _ => return (bounds, capability.saturating_sub(1)),
+            _ => match Errno::last() {
+                Errno::EINVAL => return Ok((bounds, capability.saturating_sub(1))),
+                errno => return Err(errno),
+            },
         }
     }
-    (bounds, 63)
+    Ok((bounds, 63))
 }
 
 /// The kind of a namespace (ioctl_nsfs(2), NS_GET_NSTYPE) as a CLONE_NEW* flag; ENOTTY for a
