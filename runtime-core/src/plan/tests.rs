@@ -563,10 +563,10 @@ fn ten_thousand_mounts_are_planned_and_seventy_thousand_refused() {
     };
     assert_eq!(
         plan_on(&many(10_000), &host()).contents.len(),
-        20_000 + 11 + 15
+        20_000 + 11 + 17
     );
     let violations = try_plan(&many(70_000), &host(), &PlanOptions::default()).unwrap_err();
-    insta::assert_snapshot!(violations, @"asks for 131098 mounts, devices, paths, sysctls and hooks; 60000 are possible; /mounts: are more than 65536");
+    insta::assert_snapshot!(violations, @"asks for 131100 mounts, devices, paths, sysctls and hooks; 60000 are possible; /mounts: are more than 65536");
 }
 
 /// Any value that could stand in a config.json, hostile ones included.
