@@ -320,6 +320,20 @@ pub(crate) fn without_mount(bundle: TestBundle, destination: &str) -> TestBundle
     bundle.set("/mounts", Value::Array(mounts))
 }
 
+/// A bundle whose `/dev` is a volume, with the other mounts on top of it.
+pub(crate) fn with_volume_on_dev(bundle: TestBundle, volume: &Path) -> TestBundle {
+    let bundle = without_mount(bundle, "/dev");
+    let mount = json!({
+        "type": "bind", "source": volume, "destination": "/dev", "options": ["bind"],
+    });
+    let mut mounts = bundle.config()["mounts"].clone();
+    mounts
+        .as_array_mut()
+        .expect("the config has mounts")
+        .insert(0, mount);
+    bundle.set("/mounts", mounts)
+}
+
 /// Checks that a call failed, and that its message has these words.
 #[track_caller]
 pub(crate) fn assert_refused(finished: &Finished, words: &str) {
