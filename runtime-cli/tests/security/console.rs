@@ -14,6 +14,14 @@ fn call(ground: &Ground, words: &[&str]) -> Finished {
     finish(&mut under_terminal(&command), Duration::from_secs(60))
 }
 
+/// What it printed, without what the terminal makes of it and of the end of its input.
+fn said(finished: &Finished) -> String {
+    finished
+        .stdout
+        .replace("^@", "")
+        .replace(['\r', '\u{4}', '\0', '\u{8}'], "")
+}
+
 fn run(ground: &Ground, bundle: &TestBundle) -> Finished {
     bundle.save();
     call(
@@ -36,8 +44,7 @@ fn the_console_is_the_containers_own_terminal() {
         .script(PROOF);
     let finished = run(&ground, &bundle);
     finished.succeeded();
-    let said = finished.stdout.replace('\r', "");
-    assert_eq!(said, "devpts\nSAME\n/dev/pts/0\n", "{finished}");
+    assert_eq!(said(&finished), "devpts\nSAME\n/dev/pts/0\n", "{finished}");
     ground.finish(vec![bundle]);
 }
 
@@ -80,7 +87,7 @@ fn terminals_of_further_processes_are_the_containers_too() {
     for _ in 0..long_or(1000, 5) {
         let words = [&["exec", "-t", bundle.id()][..], &stat].concat();
         let finished = call(&ground, &words);
-        assert_eq!(finished.stdout.replace('\r', ""), "devpts\n", "{finished}");
+        assert_eq!(said(&finished), "devpts\n", "{finished}");
     }
     ground.delete(&bundle);
     ground.finish(vec![bundle]);
