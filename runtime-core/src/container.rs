@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use serde::Serialize;
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupError};
 use crate::error::{Error, ErrorKind};
 use crate::hooks::{self, HookKind, HookSetting};
 use crate::host::Host;
@@ -200,12 +200,16 @@ impl Container {
         if self.init_process()?.is_none() {
             return Ok(Status::Stopped);
         }
-        if directory.has_start_socket() {
-            return Ok(Status::Created);
+        // First, since one that was paused before its start can't hear the word to start.
+        match self.cgroup()?.is_frozen() {
+            Ok(true) => return Ok(Status::Paused),
+            Ok(false) => {}
+            // Removed between one look and the next: it is being deleted.
+            Err(error) if is_gone(&error) => return Ok(Status::Stopped),
+            Err(error) => return Err(error.into()),
         }
-        let frozen = self.cgroup()?.is_frozen()?;
-        Ok(if frozen {
-            Status::Paused
+        Ok(if directory.has_start_socket() {
+            Status::Created
         } else {
             Status::Running
         })
@@ -446,11 +450,24 @@ impl Container {
                 ));
             }
         }
-        // A v1 freezer holds even SIGKILL back.
-        if signal == libc::SIGKILL && status == Status::Paused {
-            self.cgroup()?.thaw(Instant::now() + FREEZER_DEADLINE)?;
+        // A v1 freezer holds even SIGKILL back, also one that was closed just now.
+        if signal == libc::SIGKILL {
+            self.thaw_the_killed()?;
         }
         Ok(())
+    }
+
+    fn thaw_the_killed(&self) -> Result<(), Error> {
+        let cgroup = self.cgroup()?;
+        let thawed = cgroup.is_frozen().and_then(|frozen| match frozen {
+            true => cgroup.thaw(Instant::now() + FREEZER_DEADLINE),
+            false => Ok(()),
+        });
+        match thawed {
+            // It died, and somebody has deleted it.
+            Err(error) if is_gone(&error) => Ok(()),
+            thawed => Ok(thawed?),
+        }
     }
 
     /// Sends a signal to every process of the cgroup but init.
@@ -538,4 +555,9 @@ impl Container {
         }
         Ok(())
     }
+}
+
+/// Whether the cgroup has been removed while it was looked at.
+fn is_gone(error: &CgroupError) -> bool {
+    matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV))
 }

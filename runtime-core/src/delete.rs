@@ -1,13 +1,17 @@
 //! Delete: what create made is unmade, whoever was interrupted at whatever moment.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::cgroup::Cgroup;
 use crate::container::Container;
 use crate::error::{Error, ErrorKind};
 use crate::hooks::{self, HookKind, HookSetting};
 use crate::id::ContainerId;
 use crate::runtime::{REMOVAL_DEADLINE, Runtime};
 use crate::state::{Operation, StateDirectory, StateError, Status};
+
+/// How long processes that are known to be ending may take before it is looked for others.
+const FIRST_REMOVAL: Duration = Duration::from_millis(300);
 
 /// Deletes a container; gives what its poststop hooks did wrong, which is no failure of delete
 /// (runtime.md "Lifecycle", step 13).
@@ -108,7 +112,7 @@ fn remove_cgroups(container: &mut Container) -> Result<(), Error> {
     let is_owned = container.record().cgroups_owned == 1;
     let cgroup = container.take_cgroup()?;
     if is_owned {
-        return Ok(cgroup.remove(Instant::now() + REMOVAL_DEADLINE)?);
+        return remove_owned(&cgroup);
     }
     // Planned and perhaps made, but not known to be the container's: an empty directory is,
     // and one with processes is somebody else's.
@@ -116,6 +120,17 @@ fn remove_cgroups(container: &mut Container) -> Result<(), Error> {
         Err(error) if error.is_in_use() || error.is_timeout() => Ok(()),
         removed => Ok(removed?),
     }
+}
+
+/// Removes the container's own cgroups. An `exec` may have entered them after everything was
+/// killed: then that is done once more.
+fn remove_owned(cgroup: &Cgroup) -> Result<(), Error> {
+    let deadline = Instant::now() + REMOVAL_DEADLINE;
+    if cgroup.remove(Instant::now() + FIRST_REMOVAL).is_ok() {
+        return Ok(());
+    }
+    cgroup.kill_all(deadline)?;
+    Ok(cgroup.remove(deadline)?)
 }
 
 /// poststop hooks; all of them run.

@@ -48,21 +48,43 @@ impl Container {
         process: &spec::Process<'_>,
         options: &ExecOptions<'_>,
     ) -> Result<Process, Error> {
+        self.try_exec(process, options)
+            .map_err(|error| self.unless_gone(error))
+    }
+
+    /// The failure of an exec; of one whose container ended or was deleted meanwhile, that is
+    /// what there is to say.
+    fn unless_gone(&self, error: Error) -> Error {
+        if !matches!(error.kind(), ErrorKind::System | ErrorKind::Cgroup) {
+            return error;
+        }
+        match self.status() {
+            Err(gone) if gone.kind() == ErrorKind::NotFound => gone,
+            Ok(Status::Stopped) => self.not_inside(Status::Stopped),
+            _ => error,
+        }
+    }
+
+    /// Why nothing can be started inside.
+    fn not_inside(&self, status: Status) -> Error {
+        let kind = match status {
+            Status::Stopped => ErrorKind::NotRunning,
+            _ => ErrorKind::WrongStatus,
+        };
+        Error::text(kind, status.refusal(Operation::Exec, self.id().as_str()))
+    }
+
+    fn try_exec(
+        &self,
+        process: &spec::Process<'_>,
+        options: &ExecOptions<'_>,
+    ) -> Result<Process, Error> {
         let status = self.status()?;
         if !(status.permits(Operation::Exec) || status == Status::Paused && options.ignore_paused) {
-            let kind = if status == Status::Stopped {
-                ErrorKind::NotRunning
-            } else {
-                ErrorKind::WrongStatus
-            };
-            return Err(Error::text(
-                kind,
-                status.refusal(Operation::Exec, self.id().as_str()),
-            ));
+            return Err(self.not_inside(status));
         }
         let Some(init) = self.init_process()? else {
-            let text = Status::Stopped.refusal(Operation::Exec, self.id().as_str());
-            return Err(Error::text(ErrorKind::NotRunning, text));
+            return Err(self.not_inside(Status::Stopped));
         };
         let procfs = procfs()?;
         let host = Host::probe(&procfs)?;

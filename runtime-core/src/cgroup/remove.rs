@@ -15,8 +15,8 @@ const FIRST_WAIT: Duration = Duration::from_micros(200);
 /// The longest of these waits.
 const LONGEST_WAIT: Duration = Duration::from_millis(10);
 
-/// How long a drop waits for a directory whose processes have just been killed.
-const UNDO_WAIT: Duration = Duration::from_millis(200);
+/// How long a drop waits for processes to go, and for their directories.
+const UNDO_WAIT: Duration = Duration::from_secs(10);
 
 impl Cgroup {
     /// Removes the directories, children first; afterwards none is there. Parents stay.
@@ -104,8 +104,12 @@ impl Drop for Cgroup {
         if !self.undo {
             return;
         }
-        let made = self.members.iter().filter(|member| member.made).collect();
-        if remove_all(made, Instant::now() + UNDO_WAIT).is_err() {
+        let made: Vec<_> = self.members.iter().filter(|member| member.made).collect();
+        let deadline = Instant::now() + UNDO_WAIT;
+        // A hook that outlives the container's first process, say. The directories were empty
+        // when they became this container's.
+        let killed = made.is_empty() || self.kill_all(deadline).is_ok();
+        if !killed || remove_all(made, deadline).is_err() {
             // The operation's own error is the one to report; `delete --force` finds the rest.
         }
         for (parent, name) in self.made_parents.iter().rev() {

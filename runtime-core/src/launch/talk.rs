@@ -141,6 +141,10 @@ impl Conversation<'_> {
     }
 }
 
+/// How long a killed child may take to end. One that stands still in a paused container ends
+/// when that goes on.
+const DEATH_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Kills and reaps a child; one that is gone already is no error.
 pub(crate) fn end(process: &Process) {
     // A child that nobody has reaped keeps its number, so without pidfds that serves as well.
@@ -151,7 +155,8 @@ pub(crate) fn end(process: &Process) {
         let pid = nix::unistd::Pid::from_raw(process.pid());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)
     };
-    if process.kill().or_else(by_number).is_ok() {
+    let killed = process.kill().or_else(by_number).is_ok();
+    if killed && process.ended_within(DEATH_DEADLINE) == Ok(true) {
         // ECHILD means that it is reaped already: there is nothing left to do.
         let _reaped = process.wait();
     }

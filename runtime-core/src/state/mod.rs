@@ -110,6 +110,16 @@ impl StateRoot {
     ///
     /// [`StateError::AlreadyExists`] when the name is taken, whatever its state.
     pub fn reserve(&self, id: &ContainerId) -> Result<StateDirectory, StateError> {
+        loop {
+            match self.try_reserve(id) {
+                // Deleted by somebody between its making and its lock.
+                Err(StateError::NotFound(_)) => {}
+                reserved => return reserved,
+            }
+        }
+    }
+
+    fn try_reserve(&self, id: &ContainerId) -> Result<StateDirectory, StateError> {
         let path = self.path.join(id.as_str());
         let made = match mkdir_private(&path) {
             Err(Errno::ENOENT) => self.make_root().and_then(|()| mkdir_private(&path)),
@@ -130,11 +140,18 @@ impl StateRoot {
             }
         }
         let reserved = self.open_directory(id).and_then(UnlockedDirectory::lock);
-        // Nothing is in it yet, so this takes away no more than was made here.
-        reserved.inspect_err(|_| {
-            let _secondary =
-                nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, &path, UnlinkatFlags::RemoveDir);
-        })
+        let directory = reserved.inspect_err(|error| {
+            // Nothing is in it yet, so this takes away no more than was made here.
+            if !matches!(error, StateError::NotFound(_)) {
+                let _secondary =
+                    nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, &path, UnlinkatFlags::RemoveDir);
+            }
+        })?;
+        // The directory may be another's, who made it after this one had been deleted.
+        if directory.read_state()?.is_some() {
+            return Err(StateError::AlreadyExists(id.clone()));
+        }
+        Ok(directory)
     }
 
     /// The directory of a container, unlocked: to look and not to act.

@@ -71,6 +71,7 @@ impl Status {
                 format!("container {id} is still being created")
             }
             (O::Start, S::Stopped) => "cannot start a container that has stopped".into(),
+            (O::Start, S::Paused) => "cannot start a paused container (resume it first)".into(),
             (O::Start, _) => "cannot start an already running container".into(),
             (O::Kill | O::Pause, _) => format!("container not running: {id} is {self}"),
             (O::Exec, S::Paused) => {
