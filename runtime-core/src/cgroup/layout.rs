@@ -25,14 +25,14 @@ const UNIFIED: &str = "/sys/fs/cgroup/unified";
 pub fn probe() -> Result<CgroupLayout, CgroupError> {
     let own = read("/proc/self/cgroup")?;
     let own = OwnCgroups::parse(&own);
-    if has_type(ROOT, CGROUP2_SUPER_MAGIC) {
+    if has_type(ROOT, CGROUP2_SUPER_MAGIC)? {
         return Ok(CgroupLayout::V2(unified(ROOT, &own)?));
     }
     let mut hierarchies = Vec::new();
     let mut mounts = None;
     for (name, path) in &own.legacy {
         let mut mount_point = format!("{ROOT}/{}", name.strip_prefix("name=").unwrap_or(name));
-        if !has_type(&mount_point, CGROUP_SUPER_MAGIC) {
+        if !has_type(&mount_point, CGROUP_SUPER_MAGIC)? {
             if mounts.is_none() {
                 mounts = Some(read("/proc/self/mountinfo")?);
             }
@@ -50,7 +50,7 @@ pub fn probe() -> Result<CgroupLayout, CgroupError> {
             own_path: (*path).to_owned(),
         });
     }
-    let unified = if has_type(UNIFIED, CGROUP2_SUPER_MAGIC) {
+    let unified = if has_type(UNIFIED, CGROUP2_SUPER_MAGIC)? {
         Some(unified(UNIFIED, &own)?)
     } else {
         None
@@ -82,8 +82,18 @@ fn read(path: &str) -> Result<String, CgroupError> {
     })
 }
 
-fn has_type(path: &str, kind: FsType) -> bool {
-    statfs(Path::new(path)).is_ok_and(|found| found.filesystem_type() == kind)
+/// Whether a filesystem of this kind is there. What can't be told is an error: a hierarchy that
+/// is overlooked is a container without its limits.
+fn has_type(path: &str, kind: FsType) -> Result<bool, CgroupError> {
+    match statfs(Path::new(path)) {
+        Ok(found) => Ok(found.filesystem_type() == kind),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => Ok(false),
+        Err(source) => Err(CgroupError::Call {
+            call: "statfs(2) of",
+            path: path.into(),
+            source,
+        }),
+    }
 }
 
 /// `/proc/self/cgroup`, parsed.
