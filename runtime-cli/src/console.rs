@@ -1,12 +1,21 @@
 //! Which end of which socket the process's terminal is sent to.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect as connect_socket, socket,
+};
 
 use crate::failure::{Failure, While};
 use crate::sys;
+
+/// How often, and how far apart, a listener with a full queue is tried.
+const CONNECT_ATTEMPTS: u32 = 200;
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long the master may take to arrive once the process is started.
 const DEADLINE_MS: u16 = 10_000;
@@ -80,9 +89,29 @@ impl Console {
     }
 }
 
-/// Connects to a socket that a flag names.
+/// Connects to a socket that a flag names. One whose queue is full is tried again for a while:
+/// connect(2) itself would wait for as long as its owner accepts nobody.
 pub(crate) fn connect(flag: &str, path: &str) -> Result<UnixStream, Failure> {
-    UnixStream::connect(path).doing(format_args!("{flag}: connect to {path}"))
+    let act = || format!("{flag}: connect to {path}");
+    let address = UnixAddr::new(path).doing(act())?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).doing(act())?;
+    for _ in 0..CONNECT_ATTEMPTS {
+        match connect_socket(socket.as_raw_fd(), &address) {
+            Err(Errno::EAGAIN | Errno::EINTR) => std::thread::sleep(CONNECT_PAUSE),
+            connected => {
+                connected.doing(act())?;
+                let stream = UnixStream::from(socket);
+                stream.set_nonblocking(false).doing(act())?;
+                return Ok(stream);
+            }
+        }
+    }
+    let seconds = (CONNECT_PAUSE * CONNECT_ATTEMPTS).as_secs();
+    Err(Failure::new(format_args!(
+        "{}: its queue is full, and whoever listens there has accepted nobody for {seconds} s",
+        act()
+    )))
 }
 
 #[cfg(test)]
