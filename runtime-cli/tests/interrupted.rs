@@ -92,7 +92,7 @@ fn check(runtime: &Runtime, bundle: &TestBundle, residue: &Residue, what: &str) 
     }
     let gone = runtime.call(&["state", bundle.id()]);
     assert!(gone.stderr.contains("does not exist"), "{what}: {gone}");
-    let checked = std::panic::catch_unwind(|| residue.assert_none(&[runtime]));
+    let checked = std::panic::catch_unwind(|| stepper::assert_settled(residue, runtime));
     assert!(checked.is_ok(), "{what}: something is left, see above");
 }
 

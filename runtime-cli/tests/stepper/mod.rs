@@ -11,13 +11,14 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use testkit::{Residue, Runtime};
 
 /// A command that runs longer than this hangs.
 const HANG: Duration = Duration::from_secs(90);
@@ -210,6 +211,30 @@ fn spawn_stopped(command: &Command, stdout: &File, stderr: &File) -> Pid {
     let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("the child is ours");
     assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
     pid
+}
+
+/// Checks that nothing is left but what the kernel itself lets go of in its own time: keyrings
+/// are looked for once, at the end of a test, since that takes seconds.
+pub(crate) fn assert_settled(residue: &Residue, runtime: &Runtime) {
+    let started = Instant::now();
+    loop {
+        let mut left: Vec<String> = residue
+            .difference()
+            .lines()
+            .filter(|line| !line.starts_with("left key"))
+            .map(str::to_owned)
+            .collect();
+        let states = std::fs::read_dir(runtime.root()).expect("the root is there");
+        left.extend(states.map(|entry| format!("left state: {entry:?}")));
+        if left.is_empty() {
+            return;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "the host is not as it was: {left:#?}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 struct Tracer {
