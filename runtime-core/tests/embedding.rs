@@ -60,13 +60,21 @@ fn own_cgroup(bundle: TestBundle, name: &str) -> TestBundle {
     bundle.set("/linux/cgroupsPath", format!("/{name}").into())
 }
 
+/// The example, built: a test run does not always do that.
 fn example() -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    build.args([
+        "build",
+        "--quiet",
+        "--package",
+        "runtime-core",
+        "--example",
+        "embed",
+    ]);
+    testkit::finish(&mut build, Duration::from_secs(600)).succeeded();
     let test = std::env::current_exe().unwrap();
-    test.parent()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .join("examples/embed")
+    let directory = test.parent().unwrap().parent().unwrap();
+    directory.join("examples/embed")
 }
 
 #[test]

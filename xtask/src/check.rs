@@ -149,14 +149,7 @@ fn unit_tests() -> Outcome {
 fn integration_tests() -> Outcome {
     let residue = Residue::watch_host();
     let mut tests = cargo();
-    tests.args([
-        "test",
-        "--workspace",
-        "--no-fail-fast",
-        "--test",
-        "*",
-        "--examples",
-    ]);
+    tests.args(["test", "--workspace", "--no-fail-fast", "--test", "*"]);
     let outcome = outcome(in_test_environment(&mut tests));
     // The kernel takes network namespaces and keyrings apart in its own time.
     std::thread::sleep(Duration::from_secs(1));
