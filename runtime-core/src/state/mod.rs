@@ -140,18 +140,14 @@ impl StateRoot {
             }
         }
         let reserved = self.open_directory(id).and_then(UnlockedDirectory::lock);
-        let directory = reserved.inspect_err(|error| {
+        let reserved = reserved.and_then(StateDirectory::if_new);
+        reserved.inspect_err(|error| {
             // Nothing is in it yet, so this takes away no more than was made here.
             if !matches!(error, StateError::NotFound(_)) {
                 let _secondary =
                     nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, &path, UnlinkatFlags::RemoveDir);
             }
-        })?;
-        // The directory may be another's, who made it after this one had been deleted.
-        if directory.read_state()?.is_some() {
-            return Err(StateError::AlreadyExists(id.clone()));
-        }
-        Ok(directory)
+        })
     }
 
     /// The directory of a container, unlocked: to look and not to act.
@@ -461,6 +457,16 @@ impl StateDirectory {
     /// Removes files that this program did not put there (an older version's, say).
     fn remove_strangers(&self) -> Result<(), StateError> {
         std::fs::remove_dir_all(&self.path).map_err(|error| self.io("remove", "", of_io(&error)))
+    }
+
+    /// The directory, unless it is another's, who made it after the one of this name had been
+    /// deleted.
+    fn if_new(self) -> Result<Self, StateError> {
+        match nix::sys::stat::fstatat(&self, INTENT, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => Ok(self),
+            Ok(_) => Err(StateError::AlreadyExists(self.id.clone())),
+            Err(source) => Err(self.io("stat", INTENT, source)),
+        }
     }
 
     fn if_still_named(self) -> Result<Self, StateError> {
