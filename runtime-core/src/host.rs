@@ -9,6 +9,9 @@ pub struct Host {
     pub egid: u32,
     /// Whether the runtime runs in a user namespace that is not the initial one.
     pub in_user_namespace: bool,
+    /// Whether the runtime may make cgroups at the roots of the hierarchies; root of a user
+    /// namespace may or may not.
+    pub may_make_cgroups: bool,
     /// Kernel release, major and minor.
     pub kernel: (u32, u32),
     /// The highest capability number of this kernel.
@@ -31,6 +34,12 @@ impl Host {
     #[must_use]
     pub fn is_rootless(&self) -> bool {
         self.euid != 0 || self.in_user_namespace
+    }
+
+    /// Whether containers stay in the runtime's own cgroup, for want of permission to make one.
+    #[must_use]
+    pub fn shares_its_cgroup(&self) -> bool {
+        self.euid != 0 || !self.may_make_cgroups
     }
 }
 
@@ -105,15 +114,18 @@ impl Host {
         };
         let (capability_bounds, last_capability) =
             crate::sys::capability_bounds().map_err(HostError::Capabilities)?;
+        let in_user_namespace = in_user_namespace(procfs)?;
+        let cgroups = crate::cgroup::probe()?;
         Ok(Self {
+            may_make_cgroups: !in_user_namespace || may_make_cgroups(&cgroups),
             euid: nix::unistd::geteuid().as_raw(),
             egid: nix::unistd::getegid().as_raw(),
-            in_user_namespace: in_user_namespace(procfs)?,
+            in_user_namespace,
             kernel: version(name.release().to_str().unwrap_or_default()),
             last_capability,
             capability_bounds,
             machine,
-            cgroups: crate::cgroup::probe()?,
+            cgroups,
             apparmor: has_apparmor(),
             selinux: has_selinux(),
         })
@@ -125,6 +137,21 @@ impl Host {
 fn in_user_namespace(procfs: &crate::procfs::Procfs) -> Result<bool, HostError> {
     let map = procfs.read("self/uid_map").map_err(HostError::Procfs)?;
     Ok(!map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// Whether every hierarchy's root can be written.
+fn may_make_cgroups(layout: &CgroupLayout) -> bool {
+    let may_write = |mount: &CgroupMount| {
+        nix::unistd::access(mount.mount_point.as_str(), nix::unistd::AccessFlags::W_OK).is_ok()
+    };
+    match layout {
+        CgroupLayout::None => false,
+        CgroupLayout::V2(mount) => may_write(mount),
+        CgroupLayout::V1 {
+            hierarchies,
+            unified,
+        } => hierarchies.iter().chain(unified).all(may_write),
+    }
 }
 
 /// Major and minor number of a kernel release such as `6.18.44-cloud`.

@@ -47,6 +47,7 @@ impl Trial {
             euid: 0,
             egid: 0,
             in_user_namespace: false,
+            may_make_cgroups: true,
             kernel: (5, 10),
             last_capability: 40,
             capability_bounds: u64::MAX,

@@ -182,7 +182,7 @@ impl View<'_> {
             path.push_str(name);
         };
         // An unprivileged runtime has no cgroup but the one it is in.
-        if facts.host.euid != 0 {
+        if facts.host.shares_its_cgroup() {
             own_names(hierarchy, 0).for_each(descend);
         } else {
             if matches!(facts.cgroup.path, CgroupPath::BelowOwn(_)) {
@@ -206,7 +206,7 @@ impl View<'_> {
             MountSource::Bind { .. } => {
                 propagation.extend(self.entry.facts.first_propagation(false));
                 let mut attributes = options.attributes;
-                if self.entry.facts.host.euid != 0 {
+                if self.entry.facts.host.shares_its_cgroup() {
                     // It is the runtime's own cgroup, and may be the user's to change
                     // (CVE-2023-25809).
                     attributes.set |= RDONLY;

@@ -22,6 +22,7 @@ pub(super) fn host() -> Host {
         euid: 0,
         egid: 0,
         in_user_namespace: false,
+        may_make_cgroups: true,
         kernel: (6, 18),
         last_capability: 40,
         capability_bounds: ((1 << 41) - 1) & !(1 << 24),

@@ -18,6 +18,7 @@ fn host(cgroups: CgroupLayout) -> Host {
         euid: 0,
         egid: 0,
         in_user_namespace: false,
+        may_make_cgroups: true,
         kernel: (6, 18),
         last_capability: 40,
         capability_bounds: u64::MAX,
