@@ -50,10 +50,10 @@ impl Mute {
         for word in says {
             assert!(finished.stderr.contains(word), "{word}: {finished}");
         }
-        self.is_gone();
+        self.check_gone();
     }
 
-    fn is_gone(self) {
+    fn check_gone(self) {
         let state = self.runtime.call(&["state", self.bundle.id()]);
         assert!(state.stderr.contains("does not exist"), "{state}");
         drop(self.bundle);
@@ -99,7 +99,7 @@ fn a_poststop_hook_that_never_ends_does_not_keep_the_container() {
     let delete = ["delete", "--force", mute.bundle.id()];
     let delete = finish(&mut mute.runtime.command(&delete), LIMIT);
     assert_eq!(delete.code, 0, "{delete}");
-    mute.is_gone();
+    mute.check_gone();
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_hook_that_keeps_the_state_unread_and_its_output_open_is_no_trap() {
     mute.runtime
         .call(&["delete", "--force", mute.bundle.id()])
         .succeeded();
-    mute.is_gone();
+    mute.check_gone();
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_console_socket_that_nobody_reads_does_not_block() {
         .call(&["delete", "--force", mute.bundle.id()])
         .succeeded();
     drop(_listener);
-    mute.is_gone();
+    mute.check_gone();
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_pidfd_socket_that_is_closed_at_once_is_an_error_that_leaves_nothing() {
         mute.runtime
             .call(&["delete", "--force", mute.bundle.id()])
             .succeeded();
-        mute.is_gone();
+        mute.check_gone();
     } else {
         mute.failed(&create, &["pidfd"]);
     }
@@ -218,5 +218,5 @@ fn output_that_nobody_reads_blocks_the_process_and_not_the_runtime() {
     let ended = run.wait().expect("it is ours");
     assert_eq!(ended.code(), Some(137));
     drop(run);
-    mute.is_gone();
+    mute.check_gone();
 }
