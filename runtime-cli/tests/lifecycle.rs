@@ -372,6 +372,12 @@ fn exec_runs_a_process_as_its_flags_say() {
         "executable file not found in $PATH",
     );
     fails(&exec(&[id, "/nosuch"]), 255, "no such file or directory");
+    fails(
+        &exec(&["--cwd=/missing", id, "true"]),
+        255,
+        "working directory /missing",
+    );
+    assert!(!bundle.rootfs().join("missing").exists());
     fails(&exec(&[id]), 255, "process args cannot be empty");
     for user in [
         "-1",

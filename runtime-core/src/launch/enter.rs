@@ -68,6 +68,7 @@ pub(crate) fn exec_steps<'a>(
     let user = BecomeUser {
         set_groups: entry.set_groups,
         keep: handles.keep_last,
+        create_cwd: false,
     };
     become_user(&mut steps, process, arrays, user);
     if entry.namespaces & (NEWPID | NEWTIME) != 0 {

@@ -94,9 +94,9 @@ fn content_hint(content: &Content, call: &str, errno: Errno) -> Option<&'static 
         (MountSource::Filesystem { .. }, "fsmount(2)" | "fsconfig(2)", Errno::EPERM) => Some(
             "the kernel refuses this in a user namespace, or the host's own mount of it is partly covered or read-only",
         ),
-        (MountSource::Filesystem { .. }, "fsconfig(2)", Errno::EINVAL) => {
-            Some("an option is not one that this filesystem knows")
-        }
+        (MountSource::Filesystem { .. }, "fsconfig(2)", Errno::EINVAL) => Some(
+            "an option is not one that this filesystem knows, or an id in one is not mapped in this user namespace",
+        ),
         (
             MountSource::Bind { idmap: Some(_), .. },
             "mount_setattr(2) MOUNT_ATTR_IDMAP",
@@ -349,6 +349,9 @@ fn rootfs_hint(call: Call, errno: Errno) -> Option<&'static str> {
 
 fn cwd_hint(call: Call, errno: Errno) -> Option<&'static str> {
     match (call, errno) {
+        (_, Errno::ENOENT) if call != Call::OutsideRoot => {
+            Some("the container has no such directory; correct process.cwd, or --cwd of exec")
+        }
         (_, Errno::ENOTDIR) => Some("process.cwd, or a part of it, is a file"),
         (_, Errno::EROFS) => Some("it is missing and can't be made on a read-only filesystem"),
         (Call::OutsideRoot, _) => {

@@ -143,6 +143,7 @@ pub(crate) fn create_steps<'a>(
     let user = BecomeUser {
         set_groups,
         keep: handles.keep_last,
+        create_cwd: true,
     };
     become_user(&mut steps, &plan.process, &arrays.process, user);
     steps.plain(Step::Tell(Phase::Ready), "tell the runtime");
@@ -453,6 +454,8 @@ pub(super) fn open_label<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan) {
 pub(super) struct BecomeUser<'a> {
     pub(super) set_groups: bool,
     pub(super) keep: &'a [RawFd],
+    /// Whether a working directory that is missing is made: a new container's is.
+    pub(super) create_cwd: bool,
 }
 
 /// From the runtime's privileges to the process's own.
@@ -480,7 +483,7 @@ pub(super) fn become_user<'a>(
     }
     let cwd = Step::WorkingDirectory {
         path: &process.cwd,
-        create: true,
+        create: user.create_cwd,
     };
     steps.push(cwd, Subject::WorkingDirectory);
     if let Some(umask) = process.umask {
