@@ -443,6 +443,12 @@ fn a_terminal_in_the_foreground_is_the_callers() {
     // of the process's.
     let run = runtime.call_with_input(&line, b"typed\n");
     assert!(run.stdout.ends_with("got typed\r\n"), "{run:?}");
+    // After an unfinished line too: its reader takes what there is, then the end.
+    let run = runtime.call_with_input(&line, b"typed");
+    assert!(
+        run.stdout.ends_with("got typed\r\n") && run.code == 9,
+        "{run:?}"
+    );
     assert_eq!(runtime.call(&line).code, 9);
     residue.assert_none(&[&runtime]);
 }

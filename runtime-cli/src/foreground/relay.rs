@@ -34,6 +34,8 @@ pub(super) struct Relay {
     input: Chunk,
     /// What the process wrote.
     output: Chunk,
+    /// Whether the process has got an unfinished line.
+    in_line: bool,
     /// Whether stdin may have more.
     stdin_open: bool,
     /// Whether stdout still takes anything.
@@ -55,6 +57,7 @@ impl Relay {
             stdout: io::stdout(),
             input: Chunk::default(),
             output: Chunk::default(),
+            in_line: false,
             stdin_open: true,
             stdout_open: true,
             resting: false,
@@ -130,7 +133,8 @@ impl Relay {
     }
 
     /// A terminal has no end of file. At that of stdin the process gets the character that
-    /// stands for it, or it would wait for input that can't come.
+    /// stands for it, or it would wait for input that can't come; twice after an unfinished
+    /// line, since the first only sends that off (termios(3), VEOF).
     fn read_stdin(&mut self) {
         let wanted = self.stdin_open && self.input.is_empty();
         if wanted && is_ready(self.stdin.as_fd(), PollFlags::POLLIN) {
@@ -138,8 +142,11 @@ impl Relay {
                 Ok(count) => count > 0,
                 Err(errno) => is_passing(errno),
             };
-            if !self.stdin_open {
-                self.input.put(terminal::end_of_input(self.master.as_fd()));
+            if self.stdin_open {
+                self.in_line = self.input.last().map_or(self.in_line, |byte| byte != b'\n');
+            } else {
+                let end = terminal::end_of_input(self.master.as_fd());
+                self.input.put(&[end; 2][..1 + usize::from(self.in_line)]);
             }
         }
     }
@@ -213,10 +220,15 @@ impl Chunk {
         Ok(count)
     }
 
-    /// Becomes this one byte.
-    fn put(&mut self, byte: u8) {
-        self.bytes[0] = byte;
-        (self.start, self.end) = (0, 1);
+    /// The last byte that is on its way.
+    fn last(&self) -> Option<u8> {
+        self.bytes[self.start..self.end].last().copied()
+    }
+
+    /// Becomes these few bytes.
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[..bytes.len()].copy_from_slice(bytes);
+        (self.start, self.end) = (0, bytes.len());
     }
 
     fn empty_into(&mut self, to: impl AsFd) -> nix::Result<()> {
