@@ -48,17 +48,22 @@ pub(crate) fn listen_variables(count: u32) -> Vec<String> {
     vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]
 }
 
-/// Checks that `extra` descriptors after the `listening` ones are there to be passed on, and
-/// returns how many that makes in all.
+/// Checks that the `listening` descriptors and `extra` ones after them are there to be passed
+/// on, and returns how many that makes in all.
 ///
 /// A descriptor that this program has opened itself is close-on-exec; one that its caller
 /// left open for it can't be.
 pub(crate) fn preserved_fds(listening: u32, extra: u32) -> Result<u32, Failure> {
     let first = listening.saturating_add(3);
     let end = first.saturating_add(extra);
+    let is_inherited = |fd: &u32| i32::try_from(*fd).is_ok_and(sys::is_open_across_exec);
+    if let Some(fd) = (3..first).find(|fd| !is_inherited(fd)) {
+        return Err(Failure::new(format_args!(
+            "LISTEN_FDS={listening}: descriptor {fd} is not open"
+        )));
+    }
     for (number, fd) in (1_u64..).zip(first..end) {
-        let inherited = i32::try_from(fd).is_ok_and(sys::is_open_across_exec);
-        if !inherited {
+        if !is_inherited(&fd) {
             return Err(Failure::new(format_args!(
                 "unable to stat preserved-fd {number} (of {extra}): descriptor {fd} is not open"
             )));
@@ -90,6 +95,15 @@ mod tests {
     #[test]
     fn nothing_to_preserve_is_always_there() {
         assert_eq!(preserved_fds(0, 0).unwrap(), 0);
-        assert_eq!(preserved_fds(5, 0).unwrap(), 5);
+    }
+
+    #[test]
+    fn descriptors_that_nobody_listens_on_are_no_reason_to_ask_for_their_memory() {
+        let failure = preserved_fds(u32::MAX, 0).unwrap_err();
+        assert!(
+            failure.message.starts_with("LISTEN_FDS=4294967295: "),
+            "{}",
+            failure.message
+        );
     }
 }
