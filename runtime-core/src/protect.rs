@@ -47,12 +47,24 @@ pub fn ensure(argv: &[CString], environment: &[CString]) -> Result<(), Error> {
     let file = read_only_clone()
         .or_else(|_| clone_in_user_namespace())
         .or_else(|_| sealed_copy())
-        .map_err(|errno| Error::call("protect the runtime's binary: memfd_create(2)", errno))?;
+        .map_err(unprotected)?;
     let errno = sys::execveat(file.as_fd(), argv, environment);
     Err(Error::call(
         "execute the protected binary: execveat(2)",
         errno,
     ))
+}
+
+/// Why the last resort failed as well.
+fn unprotected(errno: Errno) -> Error {
+    // All three ways begin with the program's own file.
+    match open_self() {
+        Err(missing) => Error::call(
+            "protect the runtime's binary: open /proc/self/exe: the runtime needs a procfs on /proc",
+            missing,
+        ),
+        Ok(_) => Error::call("protect the runtime's binary: memfd_create(2)", errno),
+    }
 }
 
 /// Whether what runs now is a read-only clone or a sealed copy.
