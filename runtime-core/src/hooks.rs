@@ -280,8 +280,14 @@ impl Output {
             };
             if readable {
                 open = self.read_some()?;
-            } else if ended {
+            }
+            // What a process that the hook has left behind prints is not waited for, and who
+            // prints without a pause has no more time than others.
+            if ended && (!readable || self.kept.len() == OUTPUT_KEPT) {
                 return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(ended);
             }
         }
     }
@@ -355,6 +361,14 @@ mod tests {
     #[test]
     fn a_hook_that_prints_without_end_does_not_block() {
         run(&[hook("head -c 3000000 /dev/zero", None)]).unwrap();
+    }
+
+    #[test]
+    fn what_a_hook_leaves_behind_may_print_for_ever() {
+        // They end by SIGPIPE when nobody reads any more.
+        run(&[hook("yes & yes & yes & exit 0", Some(60))]).unwrap();
+        let error = run(&[hook("yes & yes & yes", Some(1))]).unwrap_err();
+        assert_eq!(error.outcome, HookOutcome::TimedOut(Duration::from_secs(1)));
     }
 
     #[test]
