@@ -20,6 +20,9 @@ pub(crate) fn delete(
     id: &ContainerId,
     force: bool,
 ) -> Result<Vec<String>, Error> {
+    if force {
+        end_before_the_lock(runtime, id);
+    }
     let directory = match runtime.root().lock(id) {
         Err(StateError::NotFound(_)) if force => return Ok(Vec::new()),
         directory => directory?,
@@ -29,6 +32,15 @@ pub(crate) fn delete(
         Err(error) => return remove_unreadable(runtime, directory, force, error),
     };
     delete_locked(container, directory, force)
+}
+
+/// Kills init before the lock is free: a `start` that waits for a slow hook lets it go then.
+/// What can't be known or done here is found out with the lock held.
+fn end_before_the_lock(runtime: &Runtime, id: &ContainerId) {
+    let container = Container::open(runtime.clone(), id);
+    if let Ok(Some(init)) = container.and_then(|container| container.init_process()) {
+        init.kill().ok();
+    }
 }
 
 /// Deletes a container whose lock is held.

@@ -117,7 +117,6 @@ impl Container {
             init: init.as_fd().as_raw_fd(),
             namespaces: self.record().namespaces & !NEWUSER,
             user: self.record().namespaces & NEWUSER != 0,
-            set_groups: !(host.is_rootless() && has_single_group(&linux)),
             rootless: host.is_rootless(),
             rootfs: &rootfs,
             chroot: self.record().chroot.then_some(rootfs.as_c_str()),
@@ -213,16 +212,6 @@ fn check_terminal(plan: &ProcessPlan, options: &ExecOptions<'_>) -> Result<(), E
         ));
     }
     Ok(())
-}
-
-/// Whether the user namespace has one group alone, for which setgroups(2) had to be given up.
-fn has_single_group(linux: &spec::Linux<'_>) -> bool {
-    match linux.gid_mappings.as_deref() {
-        Some([one]) => one.size == Some(1),
-        // A joined user namespace: its maker has decided.
-        None | Some([]) => true,
-        Some(_) => false,
-    }
 }
 
 /// The session keyring's name, as create has made it.

@@ -170,12 +170,17 @@ fn run_one(hook: &HookPlan, setting: &HookSetting<'_>) -> Result<(), HookOutcome
         .timeout_secs
         .map_or(LONGEST_HOOK, |s| Duration::from_secs(u64::from(s)));
     let (reader, writer) = std::io::pipe().map_err(|e| HookOutcome::NotStarted(of_io(&e)))?;
-    let child = command(hook, setting, writer)?
+    let mut child = command(hook, setting, writer)?
         .spawn()
         .map_err(|error| HookOutcome::NotStarted(of_io(&error)))?;
     let pid = i32::try_from(child.id()).map_err(|_| HookOutcome::Lost(Errno::EOVERFLOW))?;
     // The child is not reaped before this function's own wait, so its number is its own.
-    let process = Process::open(pid).map_err(HookOutcome::Lost)?;
+    let process = Process::open(pid).map_err(|errno| {
+        kill_group(pid);
+        // It has been killed; that it can't be waited for is no further news.
+        child.wait().ok();
+        HookOutcome::Lost(errno)
+    })?;
     let mut output = Output {
         pipe: OwnedFd::from(reader).into(),
         kept: Vec::new(),

@@ -12,6 +12,8 @@ pub struct Host {
     /// Whether the runtime may make cgroups at the roots of the hierarchies; root of a user
     /// namespace may or may not.
     pub may_make_cgroups: bool,
+    /// Whether setgroups(2) works in the runtime's user namespace (user_namespaces(7)).
+    pub may_set_groups: bool,
     /// Kernel release, major and minor.
     pub kernel: (u32, u32),
     /// The highest capability number of this kernel.
@@ -118,6 +120,7 @@ impl Host {
         let cgroups = crate::cgroup::probe()?;
         Ok(Self {
             may_make_cgroups: !in_user_namespace || may_make_cgroups(&cgroups),
+            may_set_groups: !in_user_namespace || may_set_groups(procfs)?,
             euid: nix::unistd::geteuid().as_raw(),
             egid: nix::unistd::getegid().as_raw(),
             in_user_namespace,
@@ -137,6 +140,12 @@ impl Host {
 fn in_user_namespace(procfs: &crate::procfs::Procfs) -> Result<bool, HostError> {
     let map = procfs.read("self/uid_map").map_err(HostError::Procfs)?;
     Ok(!map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// Whether the user namespace's maker has not denied setgroups(2).
+fn may_set_groups(procfs: &crate::procfs::Procfs) -> Result<bool, HostError> {
+    let word = procfs.read("self/setgroups").map_err(HostError::Procfs)?;
+    Ok(word.trim() != "deny")
 }
 
 /// Whether every hierarchy's root can be written.

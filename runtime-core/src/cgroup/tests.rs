@@ -48,6 +48,7 @@ impl Trial {
             egid: 0,
             in_user_namespace: false,
             may_make_cgroups: true,
+            may_set_groups: true,
             kernel: (5, 10),
             last_capability: 40,
             capability_bounds: u64::MAX,

@@ -21,8 +21,6 @@ pub(crate) struct Entry<'a> {
     pub(crate) namespaces: u64,
     /// Whether there is a user namespace to join.
     pub(crate) user: bool,
-    /// Whether setgroups(2) works in there.
-    pub(crate) set_groups: bool,
     /// Join the user namespace before all others.
     pub(crate) rootless: bool,
     /// The rootfs, for the words of failures.
@@ -51,7 +49,7 @@ pub(crate) fn exec_steps<'a>(
     }
     open_label(&mut steps, process);
     steps.plain(Step::Undumpable, "become undumpable");
-    join_container(&mut steps, entry);
+    join_container(&mut steps, entry, process.set_groups);
     if let Some(name) = entry.keyring {
         steps.plain(Step::SessionKeyring(name), "join the session keyring");
     }
@@ -66,7 +64,6 @@ pub(crate) fn exec_steps<'a>(
         steps.plain(Step::Console(console), "make the console");
     }
     let user = BecomeUser {
-        set_groups: entry.set_groups,
         keep: handles.keep_last,
         create_cwd: false,
     };
@@ -88,7 +85,7 @@ pub(crate) fn exec_steps<'a>(
     steps
 }
 
-fn join_container<'a>(steps: &mut Steps<'a>, entry: Entry<'a>) {
+fn join_container<'a>(steps: &mut Steps<'a>, entry: Entry<'a>, set_groups: bool) {
     let others = Step::Join {
         namespace: entry.init,
         kind: entry.namespaces,
@@ -107,12 +104,7 @@ fn join_container<'a>(steps: &mut Steps<'a>, entry: Entry<'a>) {
         steps.plain(user, "join the user namespace");
     }
     if entry.user {
-        steps.plain(
-            Step::BecomeRoot {
-                set_groups: entry.set_groups,
-            },
-            "become root",
-        );
+        steps.plain(Step::BecomeRoot { set_groups }, "become root");
     }
     let root = entry.chroot.unwrap_or(c"/");
     steps.push(Step::OpenRootfs(root), Subject::Rootfs);

@@ -12,7 +12,6 @@ use runtime_init::{Console, Device, Exec, Gate, Hook, Mount, Phase, Source, Step
 
 use super::arrays::{Arrays, HookArrays, ProcessArrays};
 use super::files::HostFiles;
-use super::idmap::is_own_id;
 use crate::hooks::HookKind;
 use crate::plan::{
     Content, ContentAct, DevicePlan, MountPlan, MountSource, Plan, ProcessPlan, RlimitPlan,
@@ -139,9 +138,7 @@ pub(crate) fn create_steps<'a>(
     for (index, (path, value)) in plan.sysctls.iter().enumerate() {
         steps.push(Step::Sysctl { path, value }, Subject::Sysctl(index));
     }
-    let set_groups = may_set_groups(plan, rootless);
     let user = BecomeUser {
-        set_groups,
         keep: handles.keep_last,
         create_cwd: true,
     };
@@ -212,7 +209,7 @@ fn arrive<'a>(
     if plan.namespaces.has(NEWUSER) {
         steps.plain(
             Step::BecomeRoot {
-                set_groups: may_set_groups(plan, rootless),
+                set_groups: plan.process.set_groups,
             },
             "become root",
         );
@@ -225,17 +222,6 @@ pub(super) fn take_descriptors<'a>(steps: &mut Steps<'a>, handles: Handles<'a>) 
     if let Some(three) = handles.stdio {
         steps.plain(Step::Stdio(three), "set the standard streams");
     }
-}
-
-/// Whether setgroups(2) works in the container's user namespace.
-fn may_set_groups(plan: &Plan, rootless: bool) -> bool {
-    let egid = nix::unistd::getegid().as_raw();
-    let joins_user = plan
-        .namespaces
-        .joined
-        .iter()
-        .any(|joined| joined.kind == NEWUSER);
-    !(rootless && (joins_user || is_own_id(&plan.namespaces.gid_mappings, egid)))
 }
 
 /// What the namespaces themselves need.
@@ -409,9 +395,11 @@ fn push_hook<'a>(
     files: &'a HostFiles,
     subject: Subject<'a>,
 ) {
-    let (Some(state), Some(output)) = (state, &files.hook_output) else {
-        return;
-    };
+    let state = state.expect("every plan with hooks has their state open");
+    let output = files
+        .hook_output
+        .as_ref()
+        .expect("every plan with hooks has their output open");
     let hook = Hook {
         path: hook.path,
         argv: &hook.argv,
@@ -452,7 +440,6 @@ pub(super) fn open_label<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan) {
 
 /// What becoming the user depends on besides the plan.
 pub(super) struct BecomeUser<'a> {
-    pub(super) set_groups: bool,
     pub(super) keep: &'a [RawFd],
     /// Whether a working directory that is missing is made: a new container's is.
     pub(super) create_cwd: bool,
@@ -489,7 +476,7 @@ pub(super) fn become_user<'a>(
     if let Some(umask) = process.umask {
         steps.plain(Step::Umask(umask), "set the umask");
     }
-    let first_closed = 3 + process.preserve_fds;
+    let first_closed = process.preserve_fds.saturating_add(3);
     steps.plain(Step::CloseOnExecFrom(first_closed), "close descriptors");
     steps.plain(Step::LetGo(user.keep), "close the host's descriptors");
     if process.no_new_privileges {
@@ -501,7 +488,7 @@ pub(super) fn become_user<'a>(
         Step::BoundingSet(process.capabilities.bounding),
         "drop capabilities",
     );
-    if user.set_groups {
+    if process.set_groups {
         steps.plain(Step::Groups(&process.additional_gids), "set the groups");
     }
     if process.terminal.is_none() {

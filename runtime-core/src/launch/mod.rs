@@ -61,6 +61,9 @@ pub(crate) use self::talk::{FailureAt, Launched, StartError, end, executed, star
 
 const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
 
+/// As many descriptors as a process can have (proc_sys_fs(5), `nr_open`).
+const DESCRIPTORS_MAX: u32 = 1 << 20;
+
 /// What a launch needs besides the plan.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting<'a> {
@@ -228,7 +231,7 @@ fn kept(
 /// Every descriptor that the child needs to the end, sorted: what the program is to have, the
 /// talk with the parent, and these.
 fn kept_last(sync: &OwnedFd, files: impl Iterator<Item = RawFd>, preserve_fds: u32) -> Vec<RawFd> {
-    let preserved = RawFd::try_from(preserve_fds).unwrap_or(RawFd::MAX - 3);
+    let preserved = RawFd::try_from(preserve_fds.min(DESCRIPTORS_MAX)).unwrap_or(0);
     let mut keep: Vec<RawFd> = (0..3 + preserved).collect();
     keep.push(sync.as_raw_fd());
     keep.extend(files);

@@ -347,6 +347,9 @@ pub struct ProcessPlan {
     pub gid: u32,
     /// Supplementary groups.
     pub additional_gids: Vec<u32>,
+    /// Whether setgroups(2) works in the process's user namespace; if not, it keeps the
+    /// runtime's groups.
+    pub set_groups: bool,
     /// None: left as it is.
     pub umask: Option<u32>,
     /// Bit masks; None: config.json has no `capabilities`, so the process has none at all.

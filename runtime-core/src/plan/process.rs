@@ -68,6 +68,19 @@ impl ProcessPlan {
     }
 }
 
+/// Whether setgroups(2) works where the process runs: a user without privilege has to give it up
+/// to map its own group alone, and whoever made a namespace that is joined has decided for it.
+fn may_set_groups(facts: ProcessFacts<'_>) -> bool {
+    let has_user_namespace = facts.namespaces.has(USER);
+    if !has_user_namespace {
+        return facts.host.may_set_groups;
+    }
+    let is_new = facts.namespaces.new & USER != 0;
+    let maps_own_alone =
+        matches!(facts.ids.gids, [one] if one.size == 1 && one.host_id == facts.host.egid);
+    !facts.host.is_rootless() || is_new && !maps_own_alone
+}
+
 /// Resolves a process whose document is at `place`.
 pub(super) fn plan(
     process: &Process<'_>,
@@ -89,6 +102,7 @@ pub(super) fn plan(
         uid,
         gid,
         additional_gids,
+        set_groups: may_set_groups(facts),
         umask,
         capabilities: capability_plan(process, facts, place, violations, warnings),
         rlimits: rlimits::plan(

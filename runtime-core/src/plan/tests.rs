@@ -23,6 +23,7 @@ pub(super) fn host() -> Host {
         egid: 0,
         in_user_namespace: false,
         may_make_cgroups: true,
+        may_set_groups: true,
         kernel: (6, 18),
         last_capability: 40,
         capability_bounds: ((1 << 41) - 1) & !(1 << 24),

@@ -19,6 +19,7 @@ fn host(cgroups: CgroupLayout) -> Host {
         egid: 0,
         in_user_namespace: false,
         may_make_cgroups: true,
+        may_set_groups: true,
         kernel: (6, 18),
         last_capability: 40,
         capability_bounds: u64::MAX,
