@@ -154,7 +154,7 @@ fn judge(outcome: &Outcome, call: i64, errno: Errno, case: &Case, healthy: &str,
         );
         return;
     }
-    assert_eq!(outcome.code, Some(case.failure), "{what}");
+    assert_eq!(outcome.code, Some(case.failure), "{what}{}", outcome.stdout);
     assert_eq!(outcome.stderr.lines().count(), 1, "not one line: {what}");
     assert!(outcome.stderr.contains("level=error"), "no record: {what}");
     assert!(!outcome.stderr.contains("panicked"), "{what}");

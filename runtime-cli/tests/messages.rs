@@ -466,10 +466,6 @@ fn config_json() {
         ),
         ("no args", page.bundle().set("/process/args", json!([]))),
         (
-            "args of the wrong type",
-            page.bundle().set("/process/args", "sh".into()),
-        ),
-        (
             "ociVersion of the future",
             page.bundle().set("/ociVersion", "2.0.0".into()),
         ),
@@ -482,6 +478,9 @@ fn config_json() {
     let broken = "{\n  \"ociVersion\": \"1.0.2\",\n  \"process\": {\"args\": [\"sh\",]}\n}\n";
     fs::write(bundle.path().join("config.json"), broken).expect("it is ours");
     page.run_saved("config.json broken", &bundle);
+    let wrong = "{\"ociVersion\": \"1.0.2\",\n \"process\": {\"args\": \"sh\"}}";
+    fs::write(bundle.path().join("config.json"), wrong).expect("it is ours");
+    page.run_saved("args of the wrong type", &bundle);
     fs::write(bundle.path().join("config.json"), "").expect("it is ours");
     page.run_saved("config.json empty", &bundle);
     page.call(
