@@ -324,6 +324,11 @@ impl Tracer {
         if !ours || !self.active.contains(&pid) || !call.is_counted(self.act) {
             return;
         }
+        if self.whose == Whose::Children && image(pid) != image(self.main) {
+            // The container's program already.
+            self.active.remove(&pid);
+            return;
+        }
         self.count += 1;
         if self.count == self.at {
             self.hit = Some(call.number);
@@ -368,6 +373,11 @@ fn next(pid: Option<Pid>) -> Result<WaitStatus, Errno> {
             status => return status,
         }
     }
+}
+
+/// The program that a process executes.
+fn image(pid: Pid) -> Option<std::path::PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
 /// To the next stop; a process that has been killed meanwhile reports its end.
