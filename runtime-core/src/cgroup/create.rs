@@ -51,6 +51,7 @@ impl Cgroup {
         }
         cgroup.open_task_files()?;
         cgroup.refuse_taken(&plan.path)?;
+        cgroup.is_ours = true;
         Ok(cgroup)
     }
 

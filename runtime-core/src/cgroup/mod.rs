@@ -55,6 +55,9 @@ pub struct Cgroup {
     task_files: Vec<OwnedFd>,
     /// Whether a drop removes what create made.
     undo: bool,
+    /// Whether all directories were found new or empty: until then one of them may be somebody
+    /// else's, with processes in it.
+    is_ours: bool,
 }
 
 /// The container's directory in one hierarchy.
@@ -137,6 +140,7 @@ impl Cgroup {
             made_parents: Vec::new(),
             task_files: Vec::new(),
             undo: false,
+            is_ours: false,
         }
     }
 

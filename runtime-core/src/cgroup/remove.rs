@@ -106,9 +106,9 @@ impl Drop for Cgroup {
         }
         let made: Vec<_> = self.members.iter().filter(|member| member.made).collect();
         let deadline = Instant::now() + UNDO_WAIT;
-        // A hook that outlives the container's first process, say. The directories were empty
-        // when they became this container's.
-        let killed = made.is_empty() || self.kill_all(deadline).is_ok();
+        // A hook that outlives the container's first process, say. A refused create has started
+        // nothing, and what runs in a directory that it has found is not its own to kill.
+        let killed = !self.is_ours || self.kill_all(deadline).is_ok();
         if !killed || remove_all(made, deadline).is_err() {
             // The operation's own error is the one to report; `delete --force` finds the rest.
         }
