@@ -30,6 +30,13 @@ pub struct Host {
     pub selinux: bool,
 }
 
+fn procfs_hint(errno: nix::errno::Errno) -> &'static str {
+    match errno {
+        nix::errno::Errno::ENOSYS => "openat2(2) needs Linux 5.6, or a seccomp filter hides it",
+        _ => "the runtime needs a procfs there",
+    }
+}
+
 impl Host {
     /// Whether the runtime has no privilege over the host: its euid is not 0, or it runs in a
     /// user namespace.
@@ -87,7 +94,7 @@ pub struct CgroupMount {
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// No usable /proc.
-    #[error("/proc: {}: the runtime needs a procfs there", crate::errno::Words(*.0))]
+    #[error("/proc: {}: {}", crate::errno::Words(*.0), procfs_hint(*.0))]
     Procfs(nix::errno::Errno),
     /// The bounding set could not be read.
     #[error("read the capability bounding set: prctl(2): {}", crate::errno::Words(*.0))]

@@ -18,6 +18,9 @@ use crate::hooks::{HookError, HookKind, HookOutcome, LONGEST_HOOK};
 use crate::plan::{Content, ContentAct, HookPlan, MountSource, Plan, ProcessPlan, RlimitPlan};
 use crate::process::Exit;
 
+/// What ENOSYS means of a call that tare makes.
+const HIDDEN: &str = "this needs a newer kernel, or a seccomp filter hides the call";
+
 /// The specification's name of a CLONE_NEW* flag.
 pub(super) fn namespace_name(kind: u64) -> &'static str {
     const NAMES: [(i32, &str); 8] = [
@@ -115,9 +118,7 @@ fn content_hint(content: &Content, call: &str, errno: Errno) -> Option<&'static 
         (_, "openat2(2)" | "mkdirat(2)", Errno::ENOTDIR) => {
             Some("the target, or a part of its path, is a file")
         }
-        (_, _, Errno::ENOSYS) => {
-            Some("this needs a newer kernel, or a seccomp filter hides the call")
-        }
+        (_, _, Errno::ENOSYS) => Some(HIDDEN),
         _ => None,
     }
 }
@@ -319,6 +320,7 @@ fn of_subject(
 fn step(act: String, call: &'static str, errno: Errno, hint: Option<&str>) -> LaunchError {
     let reason = match hint {
         Some(hint) => format!("{}: {hint}", Words(errno)),
+        None if errno == Errno::ENOSYS => format!("{}: {HIDDEN}", Words(errno)),
         None => Words(errno).to_string(),
     };
     LaunchError::Step {
