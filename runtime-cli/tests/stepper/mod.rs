@@ -30,6 +30,8 @@ pub(crate) enum Whose {
     Runtime,
     /// Those of its children up to their execve(2).
     Children,
+    /// Both.
+    All,
 }
 
 /// What happens at the system call.
@@ -39,6 +41,19 @@ pub(crate) enum Act {
     Kill,
     /// The call is not made and fails.
     Fail(Errno),
+    /// All calls of this number fail with ENOSYS, as on a kernel that lacks it or under a
+    /// seccomp filter that hides it.
+    Hide(i64),
+}
+
+impl Act {
+    fn errno(self) -> Option<Errno> {
+        match self {
+            Self::Kill => None,
+            Self::Fail(errno) => Some(errno),
+            Self::Hide(_) => Some(Errno::ENOSYS),
+        }
+    }
 }
 
 /// How it ended.
@@ -121,7 +136,11 @@ impl Call {
         let is_check = checks.iter().any(|(number, argument)| {
             self.number == *number && Ok(*argument) == i32::try_from(self.second)
         });
-        act == Act::Kill || !(is_check || INFALLIBLE.contains(&self.number))
+        match act {
+            Act::Kill => true,
+            Act::Fail(_) => !(is_check || INFALLIBLE.contains(&self.number)),
+            Act::Hide(number) => self.number == number,
+        }
     }
 }
 
@@ -133,7 +152,7 @@ pub(crate) fn run(command: &Command, whose: Whose, at: u32, act: Act) -> Outcome
     let main = spawn_stopped(command, &stdout, &stderr);
     let mut options =
         Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_EXITKILL;
-    if whose == Whose::Children {
+    if whose != Whose::Runtime {
         options |= Options::PTRACE_O_TRACEFORK
             | Options::PTRACE_O_TRACEVFORK
             | Options::PTRACE_O_TRACECLONE;
@@ -304,7 +323,7 @@ impl Tracer {
     fn at_call(&mut self, pid: Pid) {
         if let Some(call) = self.inside.remove(&pid) {
             if self.failing.remove(&pid)
-                && let Act::Fail(errno) = self.act
+                && let Some(errno) = self.act.errno()
             {
                 set_result(pid, errno);
             }
@@ -320,21 +339,22 @@ impl Tracer {
         let ours = match self.whose {
             Whose::Runtime => pid == self.main,
             Whose::Children => pid != self.main,
+            Whose::All => true,
         };
         if !ours || !self.active.contains(&pid) || !call.is_counted(self.act) {
             return;
         }
-        if self.whose == Whose::Children && image(pid) != image(self.main) {
+        if self.whose != Whose::Runtime && image(pid) != image(self.main) {
             // The container's program already.
             self.active.remove(&pid);
             return;
         }
         self.count += 1;
-        if self.count == self.at {
+        if self.count == self.at || matches!(self.act, Act::Hide(_)) {
             self.hit = Some(call.number);
             match self.act {
                 Act::Kill => kill(pid, Signal::SIGKILL).expect("a stopped process is there"),
-                Act::Fail(_) => {
+                Act::Fail(_) | Act::Hide(_) => {
                     self.failing.insert(pid);
                     skip_call(pid);
                 }
@@ -353,7 +373,7 @@ impl Tracer {
                 }
                 Ok(_) => {
                     if self.failing.remove(&pid)
-                        && let Act::Fail(errno) = self.act
+                        && let Some(errno) = self.act.errno()
                     {
                         set_result(pid, errno);
                     }
@@ -421,7 +441,7 @@ fn text_of(mut file: File) -> String {
 }
 
 /// The names of the calls that the runtime makes, for messages.
-fn name(number: i64) -> String {
+pub(crate) fn name(number: i64) -> String {
     const NAMES: &[(i64, &str)] = &[
         (libc::SYS_read, "read"),
         (libc::SYS_write, "write"),
