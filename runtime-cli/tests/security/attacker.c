@@ -112,6 +112,19 @@ static int number(const char *name) {
 	return *name && !*end ? (int)value : -1;
 }
 
+/* Opens what is to be the wanted file: the process may have executed another one meanwhile. */
+static int open_if(const char *path, int flags, const struct stat *wanted) {
+	struct stat status;
+	int fd = open(path, flags | O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &status) == 0 && status.st_ino == wanted->st_ino && status.st_dev == wanted->st_dev)
+		return fd;
+	close(fd);
+	errno = ESTALE;
+	return -1;
+}
+
 /* Maps of the file, which are descriptors of it too. */
 static void map_files(int pid, const struct stat *exe) {
 	char path[300];
@@ -125,7 +138,7 @@ static void map_files(int pid, const struct stat *exe) {
 		snprintf(path, sizeof path, "/proc/%d/map_files/%s", pid, entry->d_name);
 		if (stat(path, &status) || status.st_ino != exe->st_ino || status.st_dev != exe->st_dev)
 			continue;
-		report("map_files", open(path, O_WRONLY | O_CLOEXEC));
+		report("map_files", open_if(path, O_WRONLY, exe));
 	}
 	closedir(directory);
 }
@@ -156,8 +169,8 @@ static void keep_exe(int pid, const struct stat *wanted) {
 	held[count].inode = status.st_ino;
 	held[count].fd = fd;
 	/* Attempts while it is executed, and a descriptor that already reads. */
-	held[count].rw = open(path, O_RDONLY | O_CLOEXEC);
-	report("at-once", open(path, O_WRONLY | O_CLOEXEC));
+	held[count].rw = open_if(path, O_RDONLY, &status);
+	report("at-once", open_if(path, O_WRONLY, &status));
 	say("HELD %lu %lu\n", (unsigned long)status.st_dev, (unsigned long)status.st_ino);
 }
 
