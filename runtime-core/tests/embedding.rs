@@ -234,7 +234,7 @@ fn given_streams_are_the_containers_own() {
     errors_reader.read_to_string(&mut err).unwrap();
     assert_eq!((out.as_str(), err.as_str()), ("out hello\n", "err\n"));
     container.init().unwrap().wait().unwrap();
-    setting.runtime().delete(&setting.id(), false).unwrap();
+    container.delete(false).unwrap();
     setting.finish();
 }
 
