@@ -208,7 +208,7 @@ fn check_terminal(plan: &ProcessPlan, options: &ExecOptions<'_>) -> Result<(), E
     if plan.terminal.is_some() && options.console_socket.is_none() {
         return Err(Error::text(
             ErrorKind::InvalidConfig,
-            "cannot allocate tty if runc will detach without setting console socket: the process has a terminal, so pass --console-socket",
+            "cannot allocate tty if the caller will detach without setting console socket: the process has a terminal, so give one",
         ));
     }
     Ok(())

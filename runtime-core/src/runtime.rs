@@ -244,11 +244,11 @@ fn check_console(plan: &Plan, options: &CreateOptions<'_>) -> Result<(), Error> 
     match (plan.process.terminal, options.console_socket) {
         (Some(_), None) => Err(Error::text(
             ErrorKind::InvalidConfig,
-            "cannot allocate tty if runc will detach without setting console socket: process.terminal is true, so pass --console-socket",
+            "cannot allocate tty if the caller will detach without setting console socket: process.terminal is true, so give one",
         )),
         (None, Some(_)) => Err(Error::text(
             ErrorKind::InvalidConfig,
-            "cannot use console socket if runc will not detach or allocate tty: process.terminal is false",
+            "cannot use console socket if the caller will not detach or allocate tty: process.terminal is false",
         )),
         _ => Ok(()),
     }
