@@ -23,22 +23,6 @@ pub(crate) fn is_open_across_exec(fd: i32) -> bool {
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
 
-/// Sends a signal to the process that a pidfd stands for (pidfd_send_signal(2)).
-pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()> {
-    let no_info = ptr::null::<libc::siginfo_t>();
-    // SAFETY: the descriptor is borrowed and so open; a null siginfo is allowed.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            no_info,
-            0_u32,
-        )
-    };
-    Errno::result(result).map(drop)
-}
-
 /// A pidfd of a process (pidfd_open(2)).
 #[cfg(test)]
 pub(crate) fn open_pidfd(pid: u32) -> nix::Result<OwnedFd> {

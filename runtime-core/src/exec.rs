@@ -1,7 +1,7 @@
 //! Exec: a further process in a running container.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
@@ -93,15 +93,11 @@ impl Container {
         let (plan, _warnings) = ProcessPlan::new(process, &linux, &host, &options.plan)?;
         check_terminal(&plan, options)?;
         let cgroup = self.cgroup_for(options)?;
-        let tasks: Vec<RawFd> = cgroup
-            .iter()
-            .flat_map(|cgroup| cgroup.v1_task_files())
-            .map(AsRawFd::as_raw_fd)
-            .collect();
+        let tasks = cgroup.as_ref().map(Cgroup::v1_task_numbers);
         let setting = launch::Setting {
             procfs: &procfs,
             rootless: host.is_rootless(),
-            tasks: &tasks,
+            tasks: tasks.as_deref().unwrap_or_default(),
             cgroup: cgroup.as_ref().and_then(Cgroup::v2_dir),
             console: options.console_socket,
             stdio: options.stdio,
@@ -125,18 +121,24 @@ impl Container {
         let launched = match launch::exec(&plan, entry, home.as_deref(), &setting) {
             // The container runs systemd or containers of its own, and its cgroup takes no
             // processes any more: init's own is the one that does.
-            Err(LaunchError::Step {
-                errno: Errno::EBUSY,
-                call: "clone3(2)",
-                ..
-            }) => {
+            Err(
+                busy @ LaunchError::Step {
+                    errno: Errno::EBUSY,
+                    call: "clone3(2)",
+                    ..
+                },
+            ) => {
                 let leaf = cgroup
                     .as_ref()
                     .map(|cgroup| cgroup.v2_dir_of(init.pid()))
                     .transpose()?
                     .flatten();
+                // Without one the process would be born in the caller's cgroup, unlimited.
+                let Some(leaf) = leaf else {
+                    return Err(busy.into());
+                };
                 let setting = launch::Setting {
-                    cgroup: leaf.as_ref().map(AsFd::as_fd),
+                    cgroup: Some(leaf.as_fd()),
                     ..setting
                 };
                 launch::exec(&plan, entry, home.as_deref(), &setting)?

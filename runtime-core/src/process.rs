@@ -26,6 +26,15 @@ pub enum Exit {
     Signal(i32),
 }
 
+/// Sends a signal to the process of a pidfd (pidfd_send_signal(2)), never to a reused number.
+///
+/// # Errors
+///
+/// ESRCH when the process has ended.
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    pidfd::send_signal(pidfd, signal)
+}
+
 impl Exit {
     /// The status that shells and runtimes report: 128 and the signal's number for a signal.
     #[must_use]

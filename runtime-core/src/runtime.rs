@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -360,15 +360,11 @@ impl Creation<'_> {
         cgroup: &Option<Cgroup>,
         listener: Option<OwnedFd>,
     ) -> Result<launch::Launched, LaunchError> {
-        let tasks: Vec<RawFd> = cgroup
-            .iter()
-            .flat_map(|cgroup| cgroup.v1_task_files())
-            .map(AsRawFd::as_raw_fd)
-            .collect();
+        let tasks = cgroup.as_ref().map(Cgroup::v1_task_numbers);
         let setting = launch::Setting {
             procfs: self.procfs,
             rootless: self.host.is_rootless(),
-            tasks: &tasks,
+            tasks: tasks.as_deref().unwrap_or_default(),
             cgroup: cgroup.as_ref().and_then(Cgroup::v2_dir),
             console: self.options.console_socket,
             stdio: self.options.stdio,

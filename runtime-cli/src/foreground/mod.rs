@@ -14,7 +14,6 @@ use nix::unistd::Pid;
 
 use self::relay::Relay;
 use crate::failure::{Failure, While};
-use crate::sys;
 
 mod relay;
 
@@ -127,7 +126,7 @@ fn forward_signals(
             // A process that has ended, or changed its user, can't be signalled: the loop
             // sees the first by itself, and the second is the process's own choice.
             _ => {
-                sys::send_signal(process.pidfd, signal).ok();
+                runtime_core::process::send_signal(process.pidfd, signal).ok();
             }
         }
     }
@@ -164,6 +163,7 @@ mod tests {
     use nix::sys::signal::raise;
 
     use super::*;
+    use crate::sys;
 
     /// A shell that has come to the point where it waits for its standard input to end.
     fn shell(script: &str) -> (Child, OwnedFd) {

@@ -18,7 +18,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -164,6 +164,11 @@ impl Cgroup {
     /// Lets what create made stay when this value goes.
     pub fn keep(&mut self) {
         self.undo = false;
+    }
+
+    /// The numbers of [`v1_task_files`](Self::v1_task_files), for a child that inherits them.
+    pub(crate) fn v1_task_numbers(&self) -> Vec<RawFd> {
+        self.task_files.iter().map(AsRawFd::as_raw_fd).collect()
     }
 
     /// Closes the `tasks` files, once nobody enters any more.

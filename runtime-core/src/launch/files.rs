@@ -8,12 +8,11 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 
+use super::lower::NEWUSER;
 use super::{LaunchError, Stage};
 use super::{explain, idmap};
 use crate::plan::{ContentAct, IdmapPlan, JoinedNamespace, MountSource, Plan};
 use crate::sys;
-
-const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
 
 /// Descriptors that the child inherits, by what they are for.
 #[derive(Debug, Default)]

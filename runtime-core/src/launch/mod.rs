@@ -32,7 +32,7 @@ use runtime_init::{Gate, Phase, Program};
 use self::arrays::{Arrays, ProcessArrays};
 use self::enter::Entry;
 use self::files::HostFiles;
-use self::lower::{Handles, Steps};
+use self::lower::{Handles, NEWUSER, Steps};
 use crate::hooks::{HookKind, HookSetting};
 use crate::plan::{Plan, ProcessPlan};
 use crate::process::Process;
@@ -58,8 +58,6 @@ pub(crate) use self::home::variable as home_variable;
 pub(crate) use self::lower::waits_for_hooks;
 use self::talk::{Conversation, socket_pair};
 pub(crate) use self::talk::{FailureAt, Launched, StartError, end, executed, start_deadline};
-
-const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
 
 /// As many descriptors as a process can have (proc_sys_fs(5), `nr_open`).
 const DESCRIPTORS_MAX: u32 = 1 << 20;
@@ -99,10 +97,7 @@ pub(crate) fn create(
     let keep = kept(setting, &theirs, files.raw(), plan.process.preserve_fds);
     let keep_last = kept_last(&theirs, files.raw_at_start(), plan.process.preserve_fds);
     let own_limits = limits_itself(&plan.process, plan.namespaces.has(NEWUSER));
-    let handles = Handles {
-        limits: own_limits,
-        ..handles(setting, &keep, &keep_last)
-    };
+    let handles = handles(setting, &keep, &keep_last, own_limits);
     let steps = lower::create_steps(plan, &arrays, &files, handles, setting.rootless);
     let clone = lower::CloneFlags::of(plan);
     let process = clone_child(clone.first, setting, &theirs, &steps)?;
@@ -154,10 +149,7 @@ pub(crate) fn exec(
     );
     let keep_last = kept_last(&theirs, std::iter::empty(), process.preserve_fds);
     let own_limits = limits_itself(process, entry.user);
-    let handles = Handles {
-        limits: own_limits,
-        ..handles(setting, &keep, &keep_last)
-    };
+    let handles = handles(setting, &keep, &keep_last, own_limits);
     let steps = enter::exec_steps(process, &arrays, entry, handles);
     let child = clone_child(0, setting, &theirs, &steps)?;
     drop(theirs);
@@ -200,14 +192,19 @@ fn limits_itself(process: &ProcessPlan, user_namespace: bool) -> bool {
     !caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(true)
 }
 
-fn handles<'a>(setting: &Setting<'a>, keep: &'a [RawFd], keep_last: &'a [RawFd]) -> Handles<'a> {
+fn handles<'a>(
+    setting: &Setting<'a>,
+    keep: &'a [RawFd],
+    keep_last: &'a [RawFd],
+    limits: bool,
+) -> Handles<'a> {
     Handles {
         tasks: setting.tasks,
         keep,
         keep_last,
         console: setting.console.map(|socket| socket.as_raw_fd()),
         stdio: setting.stdio.map(|three| three.map(|fd| fd.as_raw_fd())),
-        limits: false,
+        limits,
     }
 }
 
