@@ -1,0 +1,5 @@
+//! containerd's shim for tare: everything but `main`.
+#![deny(unsafe_code)]
+
+pub mod failure;
+pub mod poller;

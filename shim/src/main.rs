@@ -1,0 +1,3 @@
+//! `containerd-shim-tare-v1`.
+
+fn main() {}
