@@ -2,4 +2,5 @@
 #![deny(unsafe_code)]
 
 pub mod failure;
+pub mod frame;
 pub mod poller;
