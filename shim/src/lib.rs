@@ -3,4 +3,5 @@
 
 pub mod failure;
 pub mod frame;
+pub mod options;
 pub mod poller;
