@@ -5,3 +5,4 @@ pub mod failure;
 pub mod frame;
 pub mod options;
 pub mod poller;
+pub mod publisher;
