@@ -133,6 +133,18 @@ impl Container {
         self.process.as_ref()
     }
 
+    /// Its init process, for a program that watches it itself.
+    #[must_use]
+    pub fn into_init(self) -> Option<Process> {
+        self.process
+    }
+
+    /// Whether its processes end with init, since the pid namespace is its own.
+    #[must_use]
+    pub fn has_own_pid_namespace(&self) -> bool {
+        self.record.own_pid_namespace
+    }
+
     /// What config.json asks for and can't be given, where the specification wants a warning
     /// and no error; known to the program that made the container.
     #[must_use]
