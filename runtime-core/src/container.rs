@@ -557,7 +557,7 @@ impl Container {
         Ok(self.cgroup()?.processes()?)
     }
 
-    fn require_cgroup(&self, act: &str) -> Result<(), Error> {
+    pub(crate) fn require_cgroup(&self, act: &str) -> Result<(), Error> {
         if self.record.cgroup_paths.is_empty() {
             let text = format!(
                 "cannot {act} {}: it has no cgroup of its own (rootless)",

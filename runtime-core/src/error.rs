@@ -64,6 +64,8 @@ enum Cause {
     Bundle(BundleError),
     #[error("config.json: {0}")]
     Violations(Violations),
+    #[error("resources: {0}")]
+    Resources(Violations),
     #[error(transparent)]
     Host(HostError),
     #[error(transparent)]
@@ -83,11 +85,12 @@ impl Error {
         self.kind
     }
 
-    /// The rules that config.json breaks, if that is what went wrong.
+    /// The rules that config.json, or the resources of an update, breaks, if that is what went
+    /// wrong.
     #[must_use]
     pub fn violations(&self) -> Option<&Violations> {
         match &self.cause {
-            Cause::Violations(violations) => Some(violations),
+            Cause::Violations(violations) | Cause::Resources(violations) => Some(violations),
             _ => None,
         }
     }
@@ -117,6 +120,15 @@ impl Error {
         Self {
             kind,
             cause: Cause::Text(text.into()),
+            errno: None,
+        }
+    }
+
+    /// The rules that the resources of an update break.
+    pub(crate) fn resources(violations: Violations) -> Self {
+        Self {
+            kind: ErrorKind::InvalidConfig,
+            cause: Cause::Resources(violations),
             errno: None,
         }
     }

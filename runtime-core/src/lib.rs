@@ -34,6 +34,7 @@ pub mod spec;
 pub mod state;
 mod sys;
 pub mod time;
+mod update;
 pub mod violation;
 
 pub use bundle::Bundle;

@@ -6,7 +6,8 @@
 //!        │              │    v2: clone3 with CLONE_INTO_CGROUP and v2_dir
 //!        └──────────────┴─ dropped before keep: what create made is removed
 //!
-//!  Cgroup::open(paths) ──▶ freeze, thaw, processes, kill_all, remove  (later operations)
+//!  Cgroup::open(paths) ──▶ update_resources, freeze, thaw, processes, kill_all, remove
+//!                                                                    (later operations)
 //! ```
 //!
 //! A pid is never written to `cgroup.procs`: that waits for the kernel about 9 ms.
@@ -25,7 +26,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use self::directory::Directory;
-pub use self::error::{CgroupError, Hint, Leftover};
+pub use self::error::{CgroupError, Hint, Leftover, NotPutBack};
 pub use self::layout::probe;
 pub use self::planned::planned_paths;
 
@@ -36,10 +37,13 @@ mod devices;
 mod directory;
 mod error;
 mod freezer;
+mod journal;
 mod kill;
 mod layout;
+mod limits;
 mod planned;
 mod processes;
+mod refused;
 mod remove;
 mod v1;
 mod v2;

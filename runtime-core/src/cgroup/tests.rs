@@ -17,6 +17,8 @@ use crate::host::{CgroupLayout, CgroupMount, Host, Machine};
 use crate::plan::CgroupPlan;
 use crate::plan::cgroup::{CgroupPath, Home, home, plan_from_json};
 
+mod update;
+
 /// A container's worth of cgroups, and the promise that nothing of it remains.
 struct Trial {
     layout: CgroupLayout,
