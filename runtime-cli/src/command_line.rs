@@ -19,7 +19,7 @@ pub(crate) struct Flag {
     pub(crate) short: Option<&'static str>,
     /// What follows it.
     pub(crate) takes: Takes,
-    /// One clause for the help text.
+    /// One clause for the help text; a flag without one is not shown there.
     pub(crate) help: &'static str,
 }
 

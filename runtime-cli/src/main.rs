@@ -27,6 +27,7 @@ mod log;
 mod output;
 mod pid_file;
 mod program;
+mod quantity;
 mod signals;
 mod sys;
 mod terminal;

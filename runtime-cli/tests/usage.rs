@@ -9,9 +9,9 @@ use self::program::{Outcome, runc, tare, tare_command};
 
 mod program;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "create", "start", "run", "exec", "state", "list", "kill", "delete", "ps", "pause", "resume",
-    "spec", "plan", "features",
+    "update", "spec", "plan", "features",
 ];
 
 /// The message of the only record, a text one, on stderr.
@@ -204,7 +204,7 @@ fn an_unknown_command_ends_with_3_and_a_later_one_with_1() {
     let unknown = tare(&["nosuch"]);
     assert_eq!((unknown.status, unknown.stdout.as_str()), (3, ""));
     assert_eq!(message(&unknown), r#""No help topic for 'nosuch'""#);
-    for command in ["update", "events", "checkpoint", "restore"] {
+    for command in ["events", "checkpoint", "restore"] {
         for line in [
             &[command, "x"] as &[_],
             &[command, "--help"],

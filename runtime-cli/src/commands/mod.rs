@@ -19,6 +19,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 /// Every command, in the order of the help text.
 pub(crate) const COMMANDS: &[&Command] = &[
@@ -33,13 +34,14 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &ps::COMMAND,
     &pause::COMMAND,
     &resume::COMMAND,
+    &update::COMMAND,
     &spec::COMMAND,
     &plan::COMMAND,
     &features::COMMAND,
 ];
 
 /// Commands of runc's that are still to come.
-pub(crate) const NOT_YET: &[&str] = &["update", "events", "checkpoint", "restore"];
+pub(crate) const NOT_YET: &[&str] = &["events", "checkpoint", "restore"];
 
 /// The container id, which is the first operand wherever there is one.
 fn container_id(parsed: &Parsed<'_>) -> Result<ContainerId, Failure> {
