@@ -18,6 +18,8 @@ impl Container {
     /// container has its device rules from create, and nothing else may widen them. Nothing is
     /// frozen meanwhile, and processes don't notice but for what the limits do.
     ///
+    /// A program that is killed in the midst leaves the limits that it has set by then, and no lock.
+    ///
     /// Nothing is remembered: a limit holds in the kernel, where others (a resource manager) may
     /// set it as well. So what a new limit depends on is asked there: a period keeps the quota
     /// that is set now, not the one of config.json.
@@ -36,6 +38,6 @@ impl Container {
         self.require_cgroup("update")?;
         let host = Host::probe(&procfs()?)?;
         let resources = plan_update(resources, &host).map_err(Error::resources)?;
-        Ok(self.cgroup()?.update_resources(&resources)?)
+        Ok(self.cgroup()?.update_resources(&host.cgroups, &resources)?)
     }
 }

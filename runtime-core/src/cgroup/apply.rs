@@ -6,6 +6,7 @@ use super::error::CgroupError;
 use super::journal::Journal;
 use super::limits::Writer;
 use super::{Cgroup, Version, v1, v2};
+use crate::host::CgroupLayout;
 use crate::plan::CgroupPlan;
 use crate::plan::cgroup::{Cpu, Resources, Setting};
 
@@ -70,9 +71,14 @@ impl Cgroup {
     ///
     /// [`CgroupError::Update`]: the first limit that could not be set. Those before it are put
     /// back, and the error lists those where that failed.
-    pub fn update_resources(&self, resources: &Resources) -> Result<(), CgroupError> {
+    pub fn update_resources(
+        &self,
+        layout: &CgroupLayout,
+        resources: &Resources,
+    ) -> Result<(), CgroupError> {
         let mut journal = Journal::new();
-        self.set(resources, &mut journal)
+        self.pass_on(layout, resources)
+            .and_then(|()| self.set(resources, &mut journal))
             .map_err(|cause| CgroupError::Update {
                 cause: Box::new(cause),
                 nothing_changed: journal.is_empty(),

@@ -290,7 +290,7 @@ fn inherit_cpuset(
 
 /// Controllers that the parents of a cgroup2 directory pass on.
 #[derive(Debug, Default)]
-struct Wanted {
+pub(super) struct Wanted {
     /// Good to have.
     counted: Vec<String>,
     /// A limit needs them.
@@ -298,11 +298,19 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Those that limits need.
+    pub(super) fn needed(needed: Vec<String>) -> Self {
+        Self {
+            counted: Vec::new(),
+            needed,
+        }
+    }
+
     /// Lets the directory's children have the controllers.
     ///
     /// It is read first: a write that changes something stops every fork of the host for a
     /// moment, and nearly always nothing has to change.
-    fn enable_in(&self, directory: &Directory) -> Result<(), CgroupError> {
+    pub(super) fn enable_in(&self, directory: &Directory) -> Result<(), CgroupError> {
         const FILE: &str = "cgroup.subtree_control";
         if self.counted.is_empty() && self.needed.is_empty() {
             return Ok(());

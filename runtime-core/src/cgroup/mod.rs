@@ -41,6 +41,7 @@ mod journal;
 mod kill;
 mod layout;
 mod limits;
+mod pass_on;
 mod planned;
 mod processes;
 mod refused;

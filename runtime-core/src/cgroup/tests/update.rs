@@ -58,7 +58,7 @@ fn a_change_that_fails_leaves_every_file_as_it_was() {
         ] {
             let wanted = format!(r#"{{"memory": {{{wanted}}}, "cpu": {{{cpu}, "cpus": "4000"}}}}"#);
             let error = cgroup
-                .update_resources(&change(&trial, &wanted))
+                .update_resources(&trial.layout, &change(&trial, &wanted))
                 .unwrap_err();
             let text = error.to_string();
             assert!(
@@ -68,7 +68,10 @@ fn a_change_that_fails_leaves_every_file_as_it_was() {
             assert_eq!(settings(&cgroup), then, "{wanted}");
         }
     }
-    let error = cgroup.update_resources(&change(&trial, r#"{"cpu": {"cpus": "4000"}}"#));
+    let error = cgroup.update_resources(
+        &trial.layout,
+        &change(&trial, r#"{"cpu": {"cpus": "4000"}}"#),
+    );
     let text = error.unwrap_err().to_string();
     assert!(text.ends_with("; no limit was changed"), "{text}");
     assert_eq!(settings(&cgroup), then);
@@ -212,7 +215,7 @@ fn a_limit_alone_keeps_what_it_depends_on() {
         Some(Home::V2) => says("memory", "memory.swap.max"),
         _ => says("memory", "memory.memsw.limit_in_bytes"),
     };
-    let update = |resources| cgroup.update_resources(&change(&trial, resources));
+    let update = |resources| cgroup.update_resources(&trial.layout, &change(&trial, resources));
     update(r#"{"cpu": {"period": 200000}}"#).unwrap();
     assert_eq!(quota_and_period(), "50000 200000");
     update(r#"{"cpu": {"quota": 70000}}"#).unwrap();
@@ -238,7 +241,9 @@ fn a_limit_below_the_usage_is_refused_where_that_was_asked_for() {
     let cgroup = trial.created("{}");
     let mut child = started(&cgroup, "sleep 1000");
     let low = r#"{"memory": {"limit": 4096, "checkBeforeUpdate": true}, "pids": {"limit": 5}}"#;
-    let error = cgroup.update_resources(&change(&trial, low)).unwrap_err();
+    let error = cgroup
+        .update_resources(&trial.layout, &change(&trial, low))
+        .unwrap_err();
     let CgroupError::Update {
         cause,
         nothing_changed: true,
