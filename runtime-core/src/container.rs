@@ -228,7 +228,11 @@ impl Container {
     }
 
     /// Init, if it is there: the same process by its start time, and no zombie.
-    pub(crate) fn init_process(&self) -> Result<Option<Process>, Error> {
+    ///
+    /// # Errors
+    ///
+    /// When the kernel can't be asked.
+    pub fn init_process(&self) -> Result<Option<Process>, Error> {
         let pid = self.record.init_process_pid;
         if pid == 0 {
             return Ok(None);
@@ -570,6 +574,6 @@ impl Container {
 }
 
 /// Whether the cgroup has been removed while it was looked at.
-fn is_gone(error: &CgroupError) -> bool {
+pub(crate) fn is_gone(error: &CgroupError) -> bool {
     matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV))
 }

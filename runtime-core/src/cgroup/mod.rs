@@ -28,6 +28,7 @@ use nix::fcntl::OFlag;
 use self::directory::Directory;
 pub use self::error::{CgroupError, Hint, Leftover, NotPutBack};
 pub use self::layout::probe;
+pub(crate) use self::place::Place;
 pub use self::planned::planned_paths;
 
 mod apply;
@@ -42,6 +43,7 @@ mod kill;
 mod layout;
 mod limits;
 mod pass_on;
+mod place;
 mod planned;
 mod processes;
 mod refused;
