@@ -10,6 +10,7 @@ mod bench;
 mod cargo;
 mod check;
 mod demo;
+mod guest;
 mod packages;
 mod view;
 
@@ -19,6 +20,8 @@ type Error = Box<dyn std::error::Error>;
 const USAGE: &str = "\
 usage: cargo xtask demo [--runtime PATH]
        cargo xtask test [--quick] [--suite NAME]...
+       cargo xtask guest [--kernel 6.1|6.12] [--image busybox|debian|systemd] [--user]
+                         [--put PATH] [--limit SECONDS] [-- COMMAND...]
        cargo xtask bench [--rounds N] [--check] [--runtime PATH] [--json FILE]
 
 demo    build tare, run a container of a program of this workspace, show what it sees and what
@@ -26,6 +29,9 @@ demo    build tare, run a container of a program of this workspace, show what it
 test    install what the tests need (as root, from the distribution's packages), then run all
         checks and tests; --quick leaves out release builds and other architectures, --suite
         runs one of: fmt clippy unit integration doc fuzz size cross
+guest   boot a virtual machine with pure cgroup v2, put tare (/guest/in/tare, and on the path) and
+        the test programs (/guest/in/tests) into it, run the command there as root (--user: as an
+        ordinary user of the image systemd) and show what it prints; one word is a script
 bench   measure tare against runc, crun and the kernel's floor (as root); --check fails where a
         promise is not kept
 ";
@@ -37,6 +43,7 @@ fn main() -> ExitCode {
     let result = match chore.as_deref() {
         Some("demo") => demo::demo(&rest),
         Some("test") => check::test(&rest),
+        Some("guest") => guest::guest(&rest),
         Some("bench") => bench::bench(&rest),
         _ => {
             print!("{USAGE}");

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 21] = [
+const PACKAGES: [(&str, &str); 27] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -25,6 +25,12 @@ const PACKAGES: [(&str, &str); 21] = [
     ("gcc", "gcc"),
     ("libc6-dev", "/usr/include/stdio.h"),
     ("libseccomp-dev", "/usr/include/seccomp.h"),
+    ("qemu-system-x86", "qemu-system-x86_64"),
+    ("cpio", "cpio"),
+    ("kmod", "depmod"),
+    ("e2fsprogs", "mkfs.ext4"),
+    ("xz-utils", "xz"),
+    ("binutils", "strip"),
     ("qemu-user-static", "qemu-aarch64-static"),
     ("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
     ("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/crt1.o"),

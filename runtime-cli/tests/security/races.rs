@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 use testkit::{TestBundle, needs};
 
@@ -30,9 +30,9 @@ impl Swapper {
         let thread = std::thread::spawn(move || {
             let mut swaps = 0;
             while !flag.load(Ordering::Relaxed) {
-                let flags = RenameFlags::RENAME_EXCHANGE;
+                let flags = RenameFlags::EXCHANGE;
                 // One of them is in use at times: then the next try counts.
-                if renameat2(AT_FDCWD, &one, AT_FDCWD, &other, flags).is_ok() {
+                if renameat_with(CWD, &one, CWD, &other, flags).is_ok() {
                     swaps += 1;
                 }
             }
