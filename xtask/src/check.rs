@@ -29,7 +29,7 @@ enum Outcome {
     Failed,
 }
 
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 9] = [
     Suite {
         name: "fmt",
         is_slow: false,
@@ -69,6 +69,11 @@ const SUITES: [Suite; 8] = [
         name: "cross",
         is_slow: true,
         run: cross,
+    },
+    Suite {
+        name: "guest",
+        is_slow: true,
+        run: guests,
     },
 ];
 
@@ -255,6 +260,24 @@ fn cross() -> Outcome {
     };
     let binary = target_directory().join(AARCH64_TARGET).join("release/tare");
     outcome(Command::new(qemu).arg(binary).arg("--version"))
+}
+
+/// Tests in virtual machines with pure cgroup v2, other kernels and all capabilities.
+fn guests() -> Outcome {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Outcome::Skipped("guests are x86_64 machines".into());
+    }
+    if !Fact::Root.holds() {
+        return Outcome::Skipped("a guest's image is made as root".into());
+    }
+    match crate::guest::suite() {
+        Ok(true) => Outcome::Passed,
+        Ok(false) => Outcome::Failed,
+        Err(error) => {
+            println!("{error}");
+            Outcome::Failed
+        }
+    }
 }
 
 fn build_release(target: &str, linker: Option<&str>) -> Outcome {

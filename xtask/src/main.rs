@@ -28,7 +28,8 @@ demo    build tare, run a container of a program of this workspace, show what it
         the host sees, and that nothing is left
 test    install what the tests need (as root, from the distribution's packages), then run all
         checks and tests; --quick leaves out release builds and other architectures, --suite
-        runs one of: fmt clippy unit integration doc fuzz size cross
+        runs one of: fmt clippy unit integration doc fuzz size cross guest;
+        TARE_GUEST_KERNEL=6.1 keeps the guests to one kernel
 guest   boot a virtual machine with pure cgroup v2, put tare (/guest/in/tare, and on the path) and
         the test programs (/guest/in/tests) into it, run the command there as root (--user: as an
         ordinary user of the image systemd) and show what it prints; one word is a script

@@ -27,9 +27,6 @@ pub(super) struct Parts {
 
 /// Makes what is not made yet.
 pub(super) fn parts(builder: &Builder) -> Result<Parts, GuestError> {
-    if let Some(program) = super::Guest::missing_programs().first() {
-        return Err(GuestError(format!("a guest needs the program {program}")));
-    }
     let kernel = builder.kernel.made(&builder.cache)?;
     let initramfs = initramfs::made(&builder.cache, builder.kernel, kernel.path())?;
     let debian = match builder.image {

@@ -78,7 +78,7 @@ impl Guest {
             processors: 1,
             files: Vec::new(),
             command: "true".to_owned(),
-            user: None,
+            as_user: false,
             limit: Duration::from_secs(180),
             watch: |_| (),
         }
@@ -116,7 +116,7 @@ pub struct Builder {
     processors: u32,
     files: Vec<(String, PathBuf)>,
     command: String,
-    user: Option<&'static str>,
+    as_user: bool,
     limit: Duration,
     watch: fn(&str),
 }
@@ -167,10 +167,11 @@ impl Builder {
     }
 
     /// Runs the command as the user `guest` of [`Image::Systemd`], as a service of that user's
-    /// own systemd: in a cgroup that is delegated to the user, with the user's bus.
+    /// own systemd: in a cgroup that is delegated to the user, with the user's bus. (A command of
+    /// root's does the same for a part of it with `./as-user COMMAND...`.)
     #[must_use]
     pub fn as_user(mut self) -> Self {
-        self.user = Some("guest");
+        self.as_user = true;
         self
     }
 
@@ -194,6 +195,7 @@ impl Builder {
     ///
     /// If a tool fails, or the packages can't be had.
     pub fn prepare(&self) -> Result<(), GuestError> {
+        self.check()?;
         machine::parts(self).map(drop)
     }
 
@@ -204,7 +206,18 @@ impl Builder {
     /// If it can't be built or booted, or did not come to its end within the limit: with the
     /// end of its console. A command that fails is no error: see [`Ended::code`].
     pub fn run(&self) -> Result<Ended, GuestError> {
+        self.check()?;
         machine::run(self)
+    }
+
+    fn check(&self) -> Result<(), GuestError> {
+        if let Some(program) = Guest::missing_programs().first() {
+            return Err(GuestError(format!("a guest needs the program {program}")));
+        }
+        if self.as_user && self.image != Image::Systemd {
+            return Err(GuestError("only the image with systemd has a user".into()));
+        }
+        Ok(())
     }
 }
 

@@ -8,23 +8,24 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::tool::{run, text, tool};
-use super::{Builder, GuestError, failed};
+use super::{Builder, GuestError, Image, failed};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Room for what comes out; the file is sparse.
 const OUTPUT_BYTES: u64 = 1 << 30;
 
-/// How a user's command is run: as a service of the user's own systemd, so that it is in a
-/// cgroup that belongs to the user. It gets an environment of its own.
+/// `./as-user COMMAND...`: runs it as the user `guest`, as a service of the user's own systemd, so
+/// that it is in a cgroup that belongs to the user. Of the environment it gets what tests need.
 const AS_USER: &str = "\
 #!/bin/sh
 chmod -R a+rX /guest/in
-exec setpriv --reuid guest --regid guest --init-groups env -i PATH=\"$PATH\" HOME=/home/guest \\
-    USER=guest XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus \\
+exec setpriv --reuid guest --regid guest --init-groups env HOME=/home/guest USER=guest \\
+    XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus \\
     systemd-run --user --quiet --collect --wait --pipe --working-directory=/guest/in \\
     --property=Delegate=yes --setenv=PATH --setenv=HOME --setenv=USER --setenv=XDG_RUNTIME_DIR \\
-    --setenv=DBUS_SESSION_BUS_ADDRESS --setenv=TARE_GUEST=1 ./command
+    --setenv=DBUS_SESSION_BUS_ADDRESS --setenv=TARE_GUEST --setenv=TARE_UNDER_TEST \\
+    --setenv=REQUIRE_KERNEL --setenv=INSTA_UPDATE \"$@\"
 ";
 
 /// Writes the archive with the command and the files.
@@ -33,13 +34,19 @@ pub(super) fn pack(builder: &Builder, archive: &Path) -> Result<(), GuestError> 
     let directory = directory.path();
     let open = Permissions::from_mode(0o755);
     fs::set_permissions(directory, open).map_err(failed("chmod", directory))?;
-    script(
-        directory,
-        "command",
-        &format!("#!/bin/sh\n{}\n", builder.command),
-    )?;
-    if builder.user.is_some() {
-        script(directory, "as", AS_USER)?;
+    let command = format!("#!/bin/sh\n{}\n", builder.command);
+    if builder.image == Image::Systemd {
+        script(directory, "as-user", AS_USER)?;
+    }
+    if builder.as_user {
+        script(directory, "users-command", &command)?;
+        script(
+            directory,
+            "command",
+            "#!/bin/sh\nexec ./as-user ./users-command\n",
+        )?;
+    } else {
+        script(directory, "command", &command)?;
     }
     for (name, path) in &builder.files {
         let link = directory.join(name);

@@ -9,7 +9,11 @@ use testkit::quote;
 use crate::cargo::target_directory;
 use crate::{Error, nothing_more, take_flag, take_value};
 
+pub(crate) use suite::suite;
+
 mod binaries;
+mod report;
+mod suite;
 
 /// Boots a guest and runs a command there; true if it ended with 0.
 pub(crate) fn guest(arguments: &[String]) -> Result<bool, Error> {

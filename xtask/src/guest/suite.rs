@@ -1,0 +1,130 @@
+//! The suite `guest` of `cargo xtask test`: what cgroup v2, other kernels and full capabilities
+//! change is tested where they are.
+
+use std::time::Duration;
+
+use testkit::guest::{Ended, Image, Kernel};
+
+use super::binaries::{Binaries, build};
+use super::report::{Report, file_name};
+use super::{kernel_named, machine};
+use crate::Error;
+
+/// From power-on to power-off, on a machine that others work on, too.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// A test program and its part in the suite.
+struct Part {
+    program: &'static str,
+    image: Image,
+    as_user: bool,
+    /// Tests that are left out, each with the reason beside it.
+    without: &'static [&'static str],
+    /// How many tests at once; more than one where they mostly wait.
+    threads: u32,
+}
+
+const fn part(program: &'static str) -> Part {
+    Part {
+        program,
+        image: Image::Debian,
+        as_user: false,
+        without: &[],
+        threads: 3,
+    }
+}
+
+/// What runs on each kernel. Programs that are not built yet are passed over: see [`OPTIONAL`].
+const PARTS: [Part; 3] = [
+    part("testkit/lib"),
+    part("runtime-core/lib"),
+    part("runtime-cli/config"),
+];
+
+/// Programs that another part of the project brings.
+const OPTIONAL: [&str; 2] = ["runtime-cli/systemd", "runtime-cli/checkpoint"];
+
+/// Runs everything on the kernels asked for; true if nothing failed.
+pub(crate) fn suite() -> Result<bool, Error> {
+    let kernels = match std::env::var("TARE_GUEST_KERNEL") {
+        Ok(name) => vec![kernel_named(&name)?],
+        Err(_) => Kernel::ALL.to_vec(),
+    };
+    let binaries = build()?;
+    let mut is_good = true;
+    for kernel in kernels {
+        for image in [Image::Debian, Image::Systemd] {
+            let is_wanted = |part: &&Part| part.image == image && is_there(part, &binaries);
+            let parts: Vec<&Part> = PARTS.iter().filter(is_wanted).collect();
+            if !parts.is_empty() {
+                is_good &= boot(kernel, image, &binaries, &parts)?;
+            }
+        }
+    }
+    Ok(is_good)
+}
+
+/// Whether the program was built; one that has to be and was not is found out when it is run.
+fn is_there(part: &Part, binaries: &Binaries) -> bool {
+    let is_built = || binaries.tests.iter().any(|test| test.name == part.program);
+    !OPTIONAL.contains(&part.program) || is_built()
+}
+
+fn boot(kernel: Kernel, image: Image, binaries: &Binaries, parts: &[&Part]) -> Result<bool, Error> {
+    println!("-- Linux {}, {image:?}", kernel.name());
+    let script: String = parts.iter().map(|part| line(part)).collect();
+    let builder = machine(kernel).image(image).limit(LIMIT);
+    let ended = binaries
+        .put_into(builder)
+        .command(&format!(
+            "{}{FUNCTION}{script}exit 0",
+            binaries.environment()
+        ))
+        .run()?;
+    Ok(judge(&ended, parts))
+}
+
+/// Runs a program and leaves its output and its exit code for [`Report`].
+const FUNCTION: &str = "\
+tests() {
+    out=/guest/out/$1; program=$2; shift 2
+    start=$(cut -d. -f1 /proc/uptime)
+    timeout -k 5 400 $AS ./tests/$program \"$@\" >$out.stdout 2>$out.stderr
+    echo $? $(($(cut -d. -f1 /proc/uptime) - start)) >$out.code
+}
+";
+
+fn line(part: &Part) -> String {
+    let own = if part.as_user { "AS=./as-user" } else { "AS=" };
+    let without = part.without.iter().map(|test| format!(" --skip {test}"));
+    format!(
+        "{own} tests {} {} --test-threads={}{}\n",
+        key(part),
+        part.program,
+        part.threads,
+        without.collect::<String>()
+    )
+}
+
+/// The name of the part's files.
+fn key(part: &Part) -> String {
+    let user = if part.as_user { "-user" } else { "" };
+    format!("{}{user}", file_name(part.program))
+}
+
+fn judge(ended: &Ended, parts: &[&Part]) -> bool {
+    let mut is_good = ended.code == 0;
+    let (mut passed, mut skipped) = (0, 0);
+    for part in parts {
+        let report = Report::read(ended.output(), &key(part));
+        print!("{}", report.text(&key(part)));
+        is_good &= report.is_good();
+        passed += report.passed();
+        skipped += report.skipped();
+    }
+    println!(
+        "-- {passed} passed, {skipped} SKIPPED, {:.0} s from power-on to power-off",
+        ended.took.as_secs_f64()
+    );
+    is_good
+}
