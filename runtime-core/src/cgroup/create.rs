@@ -319,6 +319,12 @@ impl Wanted {
         let missing = |name: &&String| !enabled.split_whitespace().any(|e| e == *name);
         let all = self.needed.iter().chain(&self.counted).filter(missing);
         let all: Vec<String> = all.map(|name| format!("+{name}")).collect();
+        if !all.is_empty() && has_own_processes(directory) {
+            return match self.needed.iter().find(missing) {
+                Some(name) => Err(not_enabled(directory, name, Errno::EBUSY)),
+                None => Ok(()),
+            };
+        }
         if all.is_empty() || directory.try_write(FILE, &all.join(" ")).is_ok() {
             return Ok(());
         }
@@ -337,10 +343,24 @@ impl Wanted {
     }
 }
 
+/// Whether processes are in the directory itself, which is not the hierarchy's root.
+///
+/// The kernel then refuses memory and io, but would enable cpu, cpuset and pids all the same and
+/// make the directory the root of a threaded subtree, whose children can't be a container's
+/// (cgroups(7), "Thread mode").
+fn has_own_processes(directory: &Directory) -> bool {
+    directory.has("cgroup.type")
+        && directory
+            .try_read("cgroup.procs")
+            .is_ok_and(|processes| !processes.trim().is_empty())
+}
+
 /// The error for a controller that a directory does not pass on.
 pub(super) fn not_enabled(directory: &Directory, controller: &str, source: Errno) -> CgroupError {
     let hint = match source {
-        Errno::EBUSY => Hint::cause("this cgroup has processes of its own"),
+        Errno::EBUSY => {
+            Hint::cause("this cgroup has processes of its own; move them into a child of it")
+        }
         Errno::ENOENT => Hint::cause("its own parent does not pass it on"),
         Errno::EOPNOTSUPP => Hint::cause("this cgroup is in a threaded subtree"),
         Errno::EACCES | Errno::EPERM => Hint::cause("it is not delegated to this user"),
