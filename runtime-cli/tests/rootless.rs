@@ -279,7 +279,7 @@ fn limits_that_can_not_be_set_are_refused() {
         UserNamespaces,
         Program("useradd"),
         Program("setpriv"),
-        CgroupV1("pids")
+        Cgroup("pids")
     );
     let account = Account::new("limits");
     account.script("true");
@@ -297,7 +297,7 @@ fn the_rootless_flag_says_whether_missing_cgroups_are_an_error() {
         UserNamespaces,
         Program("useradd"),
         Program("setpriv"),
-        CgroupV1("pids")
+        Cgroup("pids")
     );
     let account = Account::new("flag");
     account.script("echo ran");

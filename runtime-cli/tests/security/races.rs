@@ -14,7 +14,8 @@ use serde_json::json;
 use testkit::{TestBundle, needs};
 
 use crate::ground::{
-    Ground, arm, assert_none, long_or, results, text, tree, wait_until, with_volume_on_dev,
+    Ground, arm, assert_none, compiler, long_or, results, text, tree, wait_until,
+    with_volume_on_dev,
 };
 
 /// Exchanges two paths as fast as it can, until it is dropped.
@@ -203,7 +204,7 @@ const WRITE_EVERYWHERE: &str = "for f in /shared/file /plain/file /shared/below/
 
 #[test]
 fn a_read_only_mount_is_never_writable_not_even_for_a_moment() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let ground = Ground::new("ro");
     let shared = ground.marker.directory();
     fs::write(shared.path().join("file"), "text").expect("it is ours");
