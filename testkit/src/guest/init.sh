@@ -22,7 +22,7 @@ for pair in tracefs:/sys/kernel/tracing securityfs:/sys/kernel/security bpf:/sys
     mount -t "${pair%%:*}" none "${pair#*:}" 2>/dev/null
 done
 # Their device nodes appear with the modules.
-for module in tun fuse loop; do modprobe "$module"; done
+for module in tun fuse loop overlay; do modprobe "$module"; done
 ip link set lo up
 hostname guest
 exec /usr/sbin/guest-job

@@ -1,13 +1,13 @@
 //! The workspace's static binaries: what a guest gets.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use testkit::guest::Builder;
 
 use crate::Error;
-use crate::cargo::{cargo, has_target};
+use crate::cargo::{cargo, has_target, target_directory, workspace};
 
 /// The guest's processor.
 const TARGET: &str = "x86_64-unknown-linux-musl";
@@ -19,6 +19,8 @@ const PACKAGES: [&str; 4] = ["runtime-core", "runtime-init", "runtime-cli", "tes
 #[derive(Debug)]
 pub(super) struct Binaries {
     pub(super) tare: PathBuf,
+    /// What the security tests put into their containers.
+    attacker: PathBuf,
     pub(super) tests: Vec<TestProgram>,
 }
 
@@ -56,11 +58,25 @@ pub(super) fn build() -> Result<Binaries, Error> {
     let messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok());
-    found(&messages.collect::<Vec<Value>>())
+    found(&messages.collect::<Vec<Value>>(), compile_attacker()?)
+}
+
+/// The program is in C, and guests have no compiler.
+fn compile_attacker() -> Result<PathBuf, Error> {
+    let source = workspace().join("runtime-cli/tests/security/attacker.c");
+    let program = target_directory().join("guest/attacker");
+    std::fs::create_dir_all(target_directory().join("guest"))?;
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-static", "-no-pie", "-O1", "-w", "-o"]);
+    match gcc.arg(&program).arg(&source).status() {
+        Ok(status) if status.success() => Ok(program),
+        Ok(_) => Err(format!("gcc can't compile {}", source.display()).into()),
+        Err(error) => Err(format!("gcc: {error}").into()),
+    }
 }
 
 /// The executables that cargo's messages tell of.
-fn found(messages: &[Value]) -> Result<Binaries, Error> {
+fn found(messages: &[Value], attacker: PathBuf) -> Result<Binaries, Error> {
     let mut tare = None;
     let mut tests = Vec::new();
     for message in messages {
@@ -88,6 +104,7 @@ fn found(messages: &[Value]) -> Result<Binaries, Error> {
     tests.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Binaries {
         tare: tare.ok_or("cargo has built no tare")?,
+        attacker,
         tests,
     })
 }
@@ -102,7 +119,9 @@ fn package_of(message: &Value) -> &str {
 impl Binaries {
     /// Puts them into a guest: `/guest/in/tare` and `/guest/in/tests/NAME`.
     pub(super) fn put_into(&self, builder: Builder) -> Builder {
-        let builder = builder.put("tare", &self.tare);
+        let builder = builder
+            .put("tare", &self.tare)
+            .put("attacker", &self.attacker);
         self.tests.iter().fold(builder, |builder, test| {
             builder.put(&format!("tests/{}", test.name), &test.path)
         })
@@ -111,7 +130,8 @@ impl Binaries {
     /// The start of a script: the path, and what tells tests where they are.
     pub(super) fn environment(&self) -> String {
         "export PATH=\"/guest/in:$PATH\" TARE_UNDER_TEST=/guest/in/tare REQUIRE_KERNEL=guest\n\
-         export INSTA_UPDATE=no RUST_BACKTRACE=0\n"
+         export INSTA_UPDATE=no RUST_BACKTRACE=0 TARE_ATTACKER=/guest/in/attacker\n\
+         export TMPDIR=/var/tmp\n"
             .to_owned()
     }
 }
