@@ -25,6 +25,7 @@ pub mod hooks;
 pub mod host;
 pub mod id;
 mod launch;
+pub mod mount;
 pub mod plan;
 pub mod process;
 pub mod procfs;

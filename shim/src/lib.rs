@@ -7,6 +7,7 @@ pub mod exit_record;
 pub mod failure;
 pub mod frame;
 pub mod log;
+pub mod mounts;
 pub mod options;
 pub mod poller;
 pub mod publisher;
