@@ -1,5 +1,6 @@
 //! From arguments to an exit status: global flags, then one command.
 
+use runtime_core::features::SPECIFICATION;
 use runtime_core::protect;
 
 use crate::command_line::{Command, HELP, ParseError, Parsed, parse};
@@ -151,6 +152,3 @@ pub(crate) const COMMIT: &str = match option_env!("TARE_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
-
-/// The version of runtime-spec that this program implements.
-pub(crate) const SPECIFICATION: &str = "1.3.0";

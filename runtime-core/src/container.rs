@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::id::ContainerId;
 use crate::launch;
 use crate::plan::{Plan, PlanOptions};
-use crate::process::Process;
+use crate::process::{Exit, Process};
 use crate::runtime::{REMOVAL_DEADLINE, Runtime, procfs};
 use crate::spec::Spec;
 use crate::state::{
@@ -143,6 +143,19 @@ impl Container {
     #[must_use]
     pub fn has_own_pid_namespace(&self) -> bool {
         self.record.own_pid_namespace
+    }
+
+    /// The number that its init has or had in the runtime's pid namespace; 0 before there is one.
+    #[must_use]
+    pub fn init_pid(&self) -> i32 {
+        self.record.init_process_pid
+    }
+
+    /// How its init has ended, for who can't wait for it: known as long as its parent has not.
+    #[must_use]
+    pub fn unreaped_exit(&self) -> Option<Exit> {
+        let (pid, start) = (self.record.init_process_pid, self.record.init_process_start);
+        procfs().ok()?.unreaped_exit(pid, start)
     }
 
     /// What config.json asks for and can't be given, where the specification wants a warning

@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
+use crate::process::Exit;
+
 /// The root of the host's procfs, open.
 ///
 /// Security advisories of the whole field come from writes that were meant for a procfs file
@@ -70,11 +72,26 @@ impl Procfs {
     /// When the process of this number started, in clock ticks after boot, and its state
     /// letter: proc_pid_stat(5), fields 22 and 3.
     pub(crate) fn start_time(&self, pid: i32) -> Result<(u64, char), Errno> {
+        let stat = self.stat(pid)?;
+        Ok((stat.starttime, stat.state))
+    }
+
+    /// How the process that started then has ended, if it is a zombie: proc_pid_stat(5),
+    /// field 52.
+    pub(crate) fn unreaped_exit(&self, pid: i32, start_time: u64) -> Option<Exit> {
+        let stat = self.stat(pid).ok()?;
+        let is_it = stat.starttime == start_time && stat.state == 'Z';
+        let status = stat.exit_code.filter(|_| is_it)?;
+        Some(match libc::WIFSIGNALED(status) {
+            true => Exit::Signal(libc::WTERMSIG(status)),
+            false => Exit::Code(libc::WEXITSTATUS(status)),
+        })
+    }
+
+    fn stat(&self, pid: i32) -> Result<procfs_core::process::Stat, Errno> {
         use procfs_core::FromRead;
         let text = self.read(format!("{pid}/stat"))?;
-        let stat =
-            procfs_core::process::Stat::from_read(text.as_bytes()).map_err(|_| Errno::EPROTO)?;
-        Ok((stat.starttime, stat.state))
+        procfs_core::process::Stat::from_read(text.as_bytes()).map_err(|_| Errno::EPROTO)
     }
 
     /// The raw descriptor, for the child's program.
@@ -86,5 +103,38 @@ impl Procfs {
 impl AsFd for Procfs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// How a child has ended that nobody has waited for.
+    fn unreaped(script: &str) -> Option<Exit> {
+        let procfs = Procfs::open().unwrap();
+        let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let started = Instant::now();
+        let (start_time, _) = procfs.start_time(pid).unwrap();
+        assert_eq!(procfs.unreaped_exit(pid, start_time), None, "it runs");
+        while procfs.start_time(pid).unwrap().1 != 'Z' {
+            assert!(started.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(procfs.unreaped_exit(pid, start_time + 1), None, "another");
+        let exit = procfs.unreaped_exit(pid, start_time);
+        child.wait().unwrap();
+        assert_eq!(procfs.unreaped_exit(pid, start_time), None, "reaped");
+        exit
+    }
+
+    #[test]
+    fn a_zombie_says_how_it_has_ended() {
+        assert_eq!(unreaped("sleep 0.2; exit 3"), Some(Exit::Code(3)));
+        assert_eq!(unreaped("sleep 0.2; kill -9 $$"), Some(Exit::Signal(9)));
     }
 }
