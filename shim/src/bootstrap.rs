@@ -173,7 +173,7 @@ fn read_until(mut input: impl AsFd + Read, deadline: Instant) -> Result<Vec<u8>,
 }
 
 /// Whether there is something to read, or the end, before then.
-fn is_readable(input: &impl AsFd, deadline: Instant) -> Result<bool, Errno> {
+pub(crate) fn is_readable(input: &impl AsFd, deadline: Instant) -> Result<bool, Errno> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
