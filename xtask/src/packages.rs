@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 27] = [
+const PACKAGES: [(&str, &str); 28] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -21,6 +21,7 @@ const PACKAGES: [(&str, &str); 27] = [
     ("util-linux", "setpriv"),
     ("procps", "ps"),
     ("iproute2", "ip"),
+    ("e2fsprogs", "mkfs.ext4"),
     ("strace", "strace"),
     ("gcc", "gcc"),
     ("libc6-dev", "/usr/include/stdio.h"),

@@ -1,0 +1,436 @@
+//! What carries out the operations on a container: tare, in this process, or another runtime's
+//! binary.
+//!
+//! Its methods may block, and are for jobs' threads. An engine is small and can be cloned.
+
+use std::ffi::CString;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use protobuf::well_known_types::any::Any;
+use runtime_core::{
+    Bundle, ContainerId, CreateOptions, ErrorKind, ExecOptions, PlanOptions, Process, Runtime, spec,
+};
+
+use crate::failure::{Code, Failure};
+use crate::foreign::Foreign;
+use crate::options::{CheckpointOptions, Options};
+
+/// Who creates, starts and deletes containers.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// This process.
+    Tare(Tare),
+    /// Another runtime's binary.
+    Foreign(Foreign),
+}
+
+/// What a process gets as its standard input, output and error.
+#[derive(Clone, Copy, Debug)]
+pub enum ChildStdio<'a> {
+    /// These descriptors.
+    Descriptors([BorrowedFd<'a>; 3]),
+    /// A terminal of the container's, whose master is sent over this connected AF_UNIX socket
+    /// (SCM_RIGHTS).
+    Terminal(BorrowedFd<'a>),
+}
+
+impl<'a> ChildStdio<'a> {
+    fn descriptors(self) -> Option<[BorrowedFd<'a>; 3]> {
+        match self {
+            Self::Descriptors(descriptors) => Some(descriptors),
+            Self::Terminal(_) => None,
+        }
+    }
+
+    fn console_socket(self) -> Option<BorrowedFd<'a>> {
+        match self {
+            Self::Descriptors(_) => None,
+            Self::Terminal(socket) => Some(socket),
+        }
+    }
+}
+
+/// A container that has been created.
+#[derive(Debug)]
+pub struct Created {
+    /// Its init process, a child of this program.
+    pub process: Process,
+    /// What config.json asks for and can't be given, where the specification wants no error.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// The engine for a container, as its options say. `bundle` is where a foreign runtime's log
+    /// and pid files go.
+    ///
+    /// # Errors
+    ///
+    /// INVALID_ARGUMENT for a namespace or a root that can't be, UNIMPLEMENTED for an option
+    /// that tare does not know.
+    pub fn new(options: &Options, namespace: &str, bundle: &Path) -> Result<Self, Failure> {
+        let root = options.runtime_root(namespace)?;
+        if options.is_foreign() {
+            return Ok(Self::Foreign(Foreign::new(options, &root, bundle)));
+        }
+        Tare::new(options, &root).map(Self::Tare)
+    }
+
+    /// Creates a container, which waits for [`Engine::start`].
+    ///
+    /// # Errors
+    ///
+    /// Any code; nothing of the container is left then.
+    pub fn create(
+        &self,
+        id: &str,
+        bundle: &Path,
+        stdio: ChildStdio<'_>,
+    ) -> Result<Created, Failure> {
+        match self {
+            Self::Tare(tare) => tare.create(id, bundle, stdio),
+            Self::Foreign(foreign) => foreign.create(id, bundle, stdio),
+        }
+    }
+
+    /// Starts the program of a created container.
+    ///
+    /// # Errors
+    ///
+    /// FAILED_PRECONDITION for a container that is not created, UNKNOWN when the program can't
+    /// be executed.
+    pub fn start(&self, id: &str) -> Result<(), Failure> {
+        match self {
+            Self::Tare(tare) => tare.start(id),
+            Self::Foreign(foreign) => foreign.start(id),
+        }
+    }
+
+    /// Starts a further process, described by the JSON of runtime-spec's `process`. It is a
+    /// child of this program. `exec_id` is a file name that no other process of the container
+    /// has.
+    ///
+    /// # Errors
+    ///
+    /// FAILED_PRECONDITION or NOT_FOUND for a container that does not run, INVALID_ARGUMENT for
+    /// a description that breaks a rule, UNKNOWN when the program can't be executed.
+    pub fn exec(
+        &self,
+        id: &str,
+        exec_id: &str,
+        process: &[u8],
+        stdio: ChildStdio<'_>,
+    ) -> Result<Process, Failure> {
+        match self {
+            Self::Tare(tare) => tare.exec(id, process, stdio),
+            Self::Foreign(foreign) => foreign.exec(id, exec_id, process, stdio),
+        }
+    }
+
+    /// Sends a signal to init, with `all` to every process of the container.
+    ///
+    /// # Errors
+    ///
+    /// NOT_FOUND when init has ended, or there is no such container.
+    pub fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Failure> {
+        match self {
+            Self::Tare(tare) => tare.kill(id, signal, all),
+            Self::Foreign(foreign) => foreign.kill(id, signal, all),
+        }
+    }
+
+    /// Deletes a container, with `force` a running one too. One that is not there is no error.
+    /// Gives the failures of poststop hooks: the container is gone all the same.
+    ///
+    /// # Errors
+    ///
+    /// FAILED_PRECONDITION for a running one without `force`.
+    pub fn delete(&self, id: &str, force: bool) -> Result<Vec<String>, Failure> {
+        match self {
+            Self::Tare(tare) => tare.delete(id, force),
+            Self::Foreign(foreign) => foreign.delete(id, force).map(|()| Vec::new()),
+        }
+    }
+
+    /// Freezes every process.
+    ///
+    /// # Errors
+    ///
+    /// FAILED_PRECONDITION or NOT_FOUND unless it runs.
+    pub fn pause(&self, id: &str) -> Result<(), Failure> {
+        match self {
+            Self::Tare(tare) => tare.pause(id),
+            Self::Foreign(foreign) => foreign.pause(id),
+        }
+    }
+
+    /// Thaws every process.
+    ///
+    /// # Errors
+    ///
+    /// FAILED_PRECONDITION unless it is paused.
+    pub fn resume(&self, id: &str) -> Result<(), Failure> {
+        match self {
+            Self::Tare(tare) => tare.resume(id),
+            Self::Foreign(foreign) => foreign.resume(id),
+        }
+    }
+
+    /// The pids of all its processes, in this program's pid namespace.
+    ///
+    /// # Errors
+    ///
+    /// NOT_FOUND when there is no such container.
+    pub fn processes(&self, id: &str) -> Result<Vec<i32>, Failure> {
+        match self {
+            Self::Tare(tare) => tare.processes(id),
+            Self::Foreign(foreign) => foreign.processes(id),
+        }
+    }
+
+    /// Changes the limits to those in the JSON of runtime-spec's `linux.resources`.
+    ///
+    /// # Errors
+    ///
+    /// INVALID_ARGUMENT for limits that break a rule, UNIMPLEMENTED for tare.
+    pub fn update(&self, id: &str, resources: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Tare(tare) => tare.update(id, resources),
+            Self::Foreign(foreign) => foreign.update(id, resources),
+        }
+    }
+
+    /// Writes the container's processes to images in a directory.
+    ///
+    /// # Errors
+    ///
+    /// What CRIU says, UNIMPLEMENTED for tare.
+    pub fn checkpoint(
+        &self,
+        id: &str,
+        images: &Path,
+        options: &CheckpointOptions,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Tare(tare) => tare.checkpoint(id, images, options),
+            Self::Foreign(foreign) => foreign.checkpoint(id, images, options),
+        }
+    }
+
+    /// Creates and starts a container from such images.
+    ///
+    /// # Errors
+    ///
+    /// What CRIU says, UNIMPLEMENTED for tare.
+    pub fn restore(
+        &self,
+        id: &str,
+        bundle: &Path,
+        stdio: ChildStdio<'_>,
+        images: &Path,
+    ) -> Result<Created, Failure> {
+        match self {
+            Self::Tare(tare) => tare.restore(id, bundle, stdio, images),
+            Self::Foreign(foreign) => foreign.restore(id, bundle, stdio, images),
+        }
+    }
+
+    /// The counters of its cgroup, as containerd's Metrics.
+    ///
+    /// # Errors
+    ///
+    /// UNIMPLEMENTED.
+    pub fn statistics(&self, id: &str) -> Result<Any, Failure> {
+        match self {
+            Self::Tare(tare) => tare.statistics(id),
+            Self::Foreign(_) => Err(Failure::new(
+                Code::UNIMPLEMENTED,
+                format!("statistics of {id}: its runtime is not tare"),
+            )),
+        }
+    }
+}
+
+/// tare, in this process.
+#[derive(Clone, Debug)]
+pub struct Tare {
+    runtime: Runtime,
+    plan: PlanOptions,
+}
+
+impl Tare {
+    fn new(options: &Options, root: &Path) -> Result<Self, Failure> {
+        if options.systemd_cgroup {
+            let text = "SystemdCgroup: the systemd cgroup driver is not supported yet";
+            return Err(Failure::new(Code::UNIMPLEMENTED, text));
+        }
+        Ok(Self {
+            runtime: Runtime::new(root).with_environment(environment()),
+            plan: PlanOptions {
+                no_pivot: options.no_pivot_root,
+                no_new_keyring: options.no_new_keyring,
+                ..PlanOptions::default()
+            },
+        })
+    }
+
+    fn create(&self, id: &str, bundle: &Path, stdio: ChildStdio<'_>) -> Result<Created, Failure> {
+        let failed = |error| Failure::of_runtime("OCI runtime create failed", &error);
+        let id = parse_id(id)?;
+        let bundle = Bundle::open(bundle).map_err(|error| failed(error.into()))?;
+        let options = CreateOptions {
+            plan: self.plan.clone(),
+            console_socket: stdio.console_socket(),
+            stdio: stdio.descriptors(),
+            ..CreateOptions::default()
+        };
+        let container = self
+            .runtime
+            .create(&id, &bundle, &options)
+            .map_err(failed)?;
+        let warnings = container.warnings().to_vec();
+        let process = container.into_init().ok_or_else(|| {
+            Failure::unknown("OCI runtime create failed: the container has no init process")
+        })?;
+        Ok(Created { process, warnings })
+    }
+
+    fn start(&self, id: &str) -> Result<(), Failure> {
+        self.open(id)
+            .and_then(|mut container| container.start().map_err(Refusal::Runtime))
+            .map_err(|refusal| refusal.with("OCI runtime start failed"))
+    }
+
+    fn exec(&self, id: &str, process: &[u8], stdio: ChildStdio<'_>) -> Result<Process, Failure> {
+        const PREFIX: &str = "OCI runtime exec failed";
+        let description: spec::Process<'_> = runtime_core::bundle::parse(process)
+            .map_err(|fault| Failure::invalid(format!("{PREFIX}: process: {fault}")))?;
+        let options = ExecOptions {
+            plan: PlanOptions {
+                no_new_keyring: self.plan.no_new_keyring,
+                ..PlanOptions::default()
+            },
+            console_socket: stdio.console_socket(),
+            stdio: stdio.descriptors(),
+            ..ExecOptions::default()
+        };
+        self.open(id)
+            .and_then(|container| {
+                container
+                    .exec(&description, &options)
+                    .map_err(Refusal::Runtime)
+            })
+            .map_err(|refusal| refusal.with(PREFIX))
+    }
+
+    fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Failure> {
+        self.open(id)
+            .and_then(|container| container.kill(signal, all).map_err(Refusal::Runtime))
+            .map_err(|refusal| match refusal {
+                Refusal::Runtime(error) if error.kind() == ErrorKind::NotRunning => {
+                    Failure::not_found(format!("process already finished: {error}"))
+                }
+                Refusal::Runtime(error) if error.kind() == ErrorKind::NotFound => {
+                    Failure::not_found(format!("no such container: {error}"))
+                }
+                refusal => refusal.with("OCI runtime kill failed"),
+            })
+    }
+
+    fn delete(&self, id: &str, force: bool) -> Result<Vec<String>, Failure> {
+        match self.runtime.delete(&parse_id(id)?, force) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            deleted => {
+                deleted.map_err(|error| Failure::of_runtime("OCI runtime delete failed", &error))
+            }
+        }
+    }
+
+    fn pause(&self, id: &str) -> Result<(), Failure> {
+        self.open(id)
+            .and_then(|mut container| container.pause().map_err(Refusal::Runtime))
+            .map_err(|refusal| refusal.with("OCI runtime pause failed"))
+    }
+
+    fn resume(&self, id: &str) -> Result<(), Failure> {
+        self.open(id)
+            .and_then(|mut container| container.resume().map_err(Refusal::Runtime))
+            .map_err(|refusal| refusal.with("OCI runtime resume failed"))
+    }
+
+    fn processes(&self, id: &str) -> Result<Vec<i32>, Failure> {
+        self.open(id)
+            .and_then(|container| container.processes().map_err(Refusal::Runtime))
+            .map_err(|refusal| refusal.with("OCI runtime ps failed"))
+    }
+
+    fn open(&self, id: &str) -> Result<runtime_core::Container, Refusal> {
+        let id = parse_id(id).map_err(Refusal::Id)?;
+        self.runtime.open(&id).map_err(Refusal::Runtime)
+    }
+}
+
+/// What runtime-core can't do yet.
+impl Tare {
+    fn update(&self, id: &str, _resources: &[u8]) -> Result<(), Failure> {
+        Err(unimplemented("update", id))
+    }
+
+    fn checkpoint(
+        &self,
+        id: &str,
+        _images: &Path,
+        _options: &CheckpointOptions,
+    ) -> Result<(), Failure> {
+        Err(unimplemented("checkpoint", id))
+    }
+
+    fn restore(
+        &self,
+        id: &str,
+        _bundle: &Path,
+        _stdio: ChildStdio<'_>,
+        _images: &Path,
+    ) -> Result<Created, Failure> {
+        Err(unimplemented("restore", id))
+    }
+
+    fn statistics(&self, id: &str) -> Result<Any, Failure> {
+        Err(unimplemented("statistics", id))
+    }
+}
+
+fn unimplemented(operation: &str, id: &str) -> Failure {
+    let text = format!("{operation} of {id}: not supported yet");
+    Failure::new(Code::UNIMPLEMENTED, text)
+}
+
+/// Why a container was not reached, or what it has refused.
+#[derive(Debug)]
+enum Refusal {
+    Id(Failure),
+    Runtime(runtime_core::Error),
+}
+
+impl Refusal {
+    fn with(self, prefix: &str) -> Failure {
+        match self {
+            Self::Id(failure) => failure,
+            Self::Runtime(error) => Failure::of_runtime(prefix, &error),
+        }
+    }
+}
+
+fn parse_id(id: &str) -> Result<ContainerId, Failure> {
+    id.parse()
+        .map_err(|error: runtime_core::id::InvalidContainerId| Failure::invalid(error.to_string()))
+}
+
+/// What hooks inherit: the environment that containerd has given the shim.
+fn environment() -> Vec<CString> {
+    let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+    };
+    std::env::vars_os().filter_map(variable).collect()
+}
