@@ -1,6 +1,6 @@
 //! Reading a cgroup directory's files into one buffer, each with one openat(2).
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 
@@ -16,11 +16,11 @@ const LONGEST: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Files<'a> {
     place: &'a Place,
-    buffer: &'a mut Vec<u8>,
+    buffer: &'a mut Buffer,
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(place: &'a Place, buffer: &'a mut Vec<u8>) -> Self {
+    pub(super) fn new(place: &'a Place, buffer: &'a mut Buffer) -> Self {
         Self { place, buffer }
     }
 
@@ -87,11 +87,11 @@ impl<'a> Files<'a> {
             Err(Errno::ENOENT | Errno::EOPNOTSUPP) => return Ok(None),
             Err(source) => return Err(self.place.failed("read", file, source)),
         }
-        match std::str::from_utf8(self.buffer) {
+        match std::str::from_utf8(self.buffer.bytes()) {
             Ok(text) => Ok(Some(text)),
             Err(_) => Err(CgroupError::Content {
                 path: self.place.path().join(file),
-                content: String::from_utf8_lossy(self.buffer)
+                content: String::from_utf8_lossy(self.buffer.bytes())
                     .chars()
                     .take(80)
                     .collect(),
@@ -101,33 +101,40 @@ impl<'a> Files<'a> {
 
     fn fill(&mut self, file: &str) -> Result<(), Errno> {
         let file = self.place.open(file)?;
-        read_bounded(file.as_fd(), self.buffer, LONGEST)?
-            .then_some(())
-            .ok_or(Errno::EFBIG)
+        let is_whole = self.buffer.read(file.as_fd(), LONGEST)?;
+        is_whole.then_some(()).ok_or(Errno::EFBIG)
     }
 }
 
-/// Reads a file from where it stands into a buffer that is emptied first; false when there is
-/// more of it than the buffer may take.
-pub(super) fn read_bounded(
-    file: std::os::fd::BorrowedFd<'_>,
-    buffer: &mut Vec<u8>,
-    longest: usize,
-) -> Result<bool, Errno> {
-    const CHUNK: usize = 16 << 10;
-    buffer.clear();
-    loop {
-        let filled = buffer.len();
-        if filled >= longest {
-            return Ok(false);
-        }
-        buffer.resize(filled + CHUNK, 0);
-        let read = nix::unistd::read(file, &mut buffer[filled..]);
-        buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
-        match read {
-            Ok(0) => return Ok(true),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+/// Bytes that were read, in memory that is used again for the next file.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    memory: Vec<u8>,
+    filled: usize,
+}
+
+impl Buffer {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.memory[..self.filled]
+    }
+
+    /// Reads a file from where it stands; false when there is more of it than may be read.
+    pub(super) fn read(&mut self, file: BorrowedFd<'_>, longest: usize) -> Result<bool, Errno> {
+        const CHUNK: usize = 16 << 10;
+        self.filled = 0;
+        loop {
+            if self.filled >= longest {
+                return Ok(false);
+            }
+            if self.filled == self.memory.len() {
+                self.memory.resize(self.filled + CHUNK, 0);
+            }
+            match nix::unistd::read(file, &mut self.memory[self.filled..]) {
+                Ok(0) => return Ok(true),
+                Ok(length) => self.filled += length,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
         }
     }
 }

@@ -13,7 +13,7 @@
 
 use std::path::Path;
 
-use self::files::Files;
+use self::files::{Buffer, Files};
 use crate::cgroup::{Cgroup, CgroupError, Place};
 use crate::container::{Container, is_gone};
 use crate::error::{Error, ErrorKind};
@@ -189,7 +189,7 @@ impl Container {
     /// The counters of its cgroups; None when there are none any more.
     fn counted(&self) -> Result<Option<Statistics>, CgroupError> {
         let places = self.places()?;
-        let mut buffer = Vec::new();
+        let mut buffer = Buffer::default();
         let statistics = match places.first() {
             None => return Ok(None),
             Some(place) if place.is_v1() => Statistics::V1(v1::read(&places, &mut buffer)?),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::files::read_bounded;
+use super::files::Buffer;
 use super::parse;
 use crate::process::Process;
 use crate::procfs::Procfs;
@@ -56,10 +56,16 @@ pub(super) fn interfaces_of(
         Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
         file => file?,
     };
-    let mut table = Vec::new();
-    if !read_bounded(file.as_fd(), &mut table, LONGEST_TABLE)? {
-        let whole_lines = table.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
-        table.truncate(whole_lines);
-    }
-    Ok(Some(parse::network_interfaces(&table)))
+    let mut table = Buffer::default();
+    let is_whole = table.read(file.as_fd(), LONGEST_TABLE)?;
+    let lines = match is_whole {
+        true => table.bytes(),
+        false => whole_lines(table.bytes()),
+    };
+    Ok(Some(parse::network_interfaces(lines)))
+}
+
+fn whole_lines(table: &[u8]) -> &[u8] {
+    let end = table.iter().rposition(|byte| *byte == b'\n');
+    &table[..end.unwrap_or(0)]
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::counters::Counters;
-use super::files::Files;
+use super::files::{Buffer, Files};
 use super::{HugePages, NetworkInterface, Pids, Rdma, parse, v2};
 use crate::cgroup::{CgroupError, Place};
 
@@ -174,7 +174,7 @@ pub struct BlockIoEntry {
 }
 
 /// Reads what each of the directories counts.
-pub(super) fn read(places: &[Place], buffer: &mut Vec<u8>) -> Result<Statistics, CgroupError> {
+pub(super) fn read(places: &[Place], buffer: &mut Buffer) -> Result<Statistics, CgroupError> {
     let mut directories = Directories { places, buffer };
     Ok(Statistics {
         pids: directories.of("pids", Pids::read)?,
@@ -197,7 +197,7 @@ pub(super) fn read(places: &[Place], buffer: &mut Vec<u8>) -> Result<Statistics,
 /// The container's directories, and the buffer that their files are read into.
 struct Directories<'a> {
     places: &'a [Place],
-    buffer: &'a mut Vec<u8>,
+    buffer: &'a mut Buffer,
 }
 
 impl<'a> Directories<'a> {

@@ -14,8 +14,13 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::Look;
 use super::again::Again;
 use crate::cgroup::{CgroupError, Hint, Place};
+use crate::statistics::Counters;
+use crate::statistics::files::Buffer;
 
 const CONTROL: &str = "memory.oom_control";
+
+/// More than that file ever has.
+const LONGEST: usize = 4096;
 
 /// The directory, and what the kernel signals.
 #[derive(Debug)]
@@ -97,9 +102,9 @@ impl Notifier {
     /// Whether processes wait for memory because the OOM killer is turned off.
     fn are_stopped_instead(&self) -> Result<bool, Errno> {
         let file = self.place.open(CONTROL)?;
-        let mut text = Vec::new();
-        super::super::files::read_bounded(file.as_fd(), &mut text, 4096)?;
-        let control = super::super::Counters::new(&String::from_utf8_lossy(&text));
+        let mut buffer = Buffer::default();
+        buffer.read(file.as_fd(), LONGEST)?;
+        let control = Counters::new(&String::from_utf8_lossy(buffer.bytes()));
         Ok(control.get("oom_kill_disable") == Some(1))
     }
 }
