@@ -311,6 +311,13 @@ pub(crate) const ALL: Flag = switch(
     Some("a"),
     "signal every process of the container; no error if it has stopped",
 );
+pub(crate) const INTERVAL: Flag = taking(
+    "interval",
+    None,
+    Takes::Duration("TIME"),
+    "show statistics every TIME, such as 500ms or 1m30s (default: 5s)",
+);
+pub(crate) const STATS: Flag = switch("stats", None, "show the statistics once, and end");
 pub(crate) const TABLE_OR_JSON: Flag = taking(
     "format",
     Some("f"),

@@ -15,6 +15,7 @@ mod allocator;
 mod command_line;
 mod commands;
 mod console;
+mod duration;
 mod environment;
 mod exit;
 mod failure;

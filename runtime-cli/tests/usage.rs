@@ -204,7 +204,7 @@ fn an_unknown_command_ends_with_3_and_a_later_one_with_1() {
     let unknown = tare(&["nosuch"]);
     assert_eq!((unknown.status, unknown.stdout.as_str()), (3, ""));
     assert_eq!(message(&unknown), r#""No help topic for 'nosuch'""#);
-    for command in ["events", "checkpoint", "restore"] {
+    for command in ["checkpoint", "restore"] {
         for line in [
             &[command, "x"] as &[_],
             &[command, "--help"],

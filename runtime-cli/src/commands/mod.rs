@@ -7,6 +7,7 @@ use crate::failure::Failure;
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -32,6 +33,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &kill::COMMAND,
     &delete::COMMAND,
     &ps::COMMAND,
+    &events::COMMAND,
     &pause::COMMAND,
     &resume::COMMAND,
     &update::COMMAND,
@@ -41,7 +43,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
 ];
 
 /// Commands of runc's that are still to come.
-pub(crate) const NOT_YET: &[&str] = &["events", "checkpoint", "restore"];
+pub(crate) const NOT_YET: &[&str] = &["checkpoint", "restore"];
 
 /// The container id, which is the first operand wherever there is one.
 fn container_id(parsed: &Parsed<'_>) -> Result<ContainerId, Failure> {
