@@ -207,7 +207,7 @@ fn is_plausible_v2(statistics: &v2::Statistics) {
 fn a_running_container_is_counted() {
     needs!(Root, Cgroup("memory"), Cgroup("pids"));
     let script = "dd if=/dev/zero of=/file bs=64k count=16 oflag=direct 2>/dev/null; \
-                  sleep 1000 & sleep 1000 & touch /ready; wait";
+                  sleep 1000 & sleep 1000 & : > /ready; wait";
     let setting = Setting::new("counted", script);
     let container = setting.run();
     setting.wait_for("ready");

@@ -10,13 +10,13 @@ use super::{Limit, NetworkInterface, Pressure, RdmaDevice, Stall};
 /// A number that is the whole file.
 #[must_use]
 pub fn value(text: &str) -> Option<u64> {
-    number(text.trim_end())
+    number(text.trim_ascii_end())
 }
 
 /// A number that is the whole file and may be negative.
 #[must_use]
 pub fn signed(text: &str) -> Option<i64> {
-    let text = text.trim_end();
+    let text = text.trim_ascii_end();
     if text.starts_with('+') {
         return None;
     }
@@ -26,7 +26,7 @@ pub fn signed(text: &str) -> Option<i64> {
 /// A number, or `max`.
 #[must_use]
 pub fn limit(text: &str) -> Option<Limit> {
-    match text.trim_end() {
+    match text.trim_ascii_end() {
         "max" => Some(Limit::Unlimited),
         text => number(text).map(Limit::At),
     }
@@ -42,7 +42,11 @@ pub fn numbers(text: &str) -> Vec<u64> {
 #[must_use]
 pub fn list(text: &str) -> Option<Vec<u16>> {
     let mut all = Vec::new();
-    for range in text.trim_end().split(',').filter(|range| !range.is_empty()) {
+    for range in text
+        .trim_ascii_end()
+        .split(',')
+        .filter(|range| !range.is_empty())
+    {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let first = u16::try_from(number(first)?).ok()?;
         let last = u16::try_from(number(last)?).ok()?;
