@@ -432,3 +432,68 @@ fn a_watch_that_nobody_reads_costs_nothing_and_is_quiet_without_kills() {
     setting.delete(container);
     setting.finish();
 }
+
+#[test]
+fn the_want_of_a_neighbour_is_no_kill() {
+    needs!(Root, Cgroup("memory"));
+    let mut hog = Setting::new("neighbour", HOG);
+    let mut quiet = Setting::new("quiet", "sleep 1000");
+    // Both below a directory of the first one's name, which alone has a limit.
+    let parent = hog.marker.to_string();
+    let below = |setting: &Setting, name: &str| {
+        let bundle = TestBundle::busybox(&setting.marker);
+        let path = format!("/{parent}/{name}");
+        bundle.set("/linux/cgroupsPath", path.into())
+    };
+    quiet.bundle = below(&quiet, "b").script("sleep 1000");
+    let quiet_container = quiet.run();
+    let mut watch = quiet_container.watch_oom().unwrap().unwrap();
+    let limits = ["memory/PARENT/memory.limit_in_bytes", "PARENT/memory.max"];
+    let limits = limits.map(|file| format!("/sys/fs/cgroup/{}", file.replace("PARENT", &parent)));
+    let limit = limits.iter().find(|file| Path::new(file).exists()).unwrap();
+    std::fs::write(limit, MEMORY_LIMIT.to_string()).unwrap();
+
+    hog.bundle = below(&hog, "a").script(&format!("{HOG}; : > /killed; sleep 1000"));
+    let hog_container = hog.run();
+    hog.wait_for("killed");
+    assert_eq!(calm(&mut watch), 0);
+    assert!(!watch.is_gone());
+
+    drop(watch);
+    hog.delete(hog_container);
+    quiet.delete(quiet_container);
+    remove_everywhere(&parent);
+    quiet.finish();
+    hog.finish();
+}
+
+/// Removes an empty directory of this name from every hierarchy.
+fn remove_everywhere(name: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(root).unwrap();
+    let paths = hierarchies.map(|entry| entry.unwrap().path().join(name));
+    for path in paths.chain([root.join(name)]) {
+        if path.exists() {
+            std::fs::remove_dir(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_container_that_is_stopped_instead_of_killed_is_told_of() {
+    needs!(Root, CgroupV1("memory"));
+    // The kernel stops who touches memory itself; a read(2) into it fails.
+    let hog = r#"exec awk 'BEGIN { s = "x"; while (1) s = s s }'"#;
+    let mut setting = Setting::new("stopped", hog);
+    let limits = json!({"limit": MEMORY_LIMIT, "disableOOMKiller": true});
+    let bundle = TestBundle::busybox(&setting.marker).script(hog);
+    setting.bundle = bundle.set("/linux/resources/memory", limits);
+    let mut container = setting.create();
+    let mut watch = container.watch_oom().unwrap().unwrap();
+    container.start().unwrap();
+    assert_eq!(kills_until(&mut watch, 1), 1);
+    assert_eq!(container.status().unwrap(), runtime_core::Status::Running);
+    drop(watch);
+    setting.delete(container);
+    setting.finish();
+}

@@ -67,12 +67,16 @@ impl Place {
         self.directory.has("cgroup.procs")
     }
 
+    /// The error of a call on a file.
     pub(crate) fn failed(&self, call: &'static str, file: &str, source: Errno) -> CgroupError {
-        CgroupError::Call {
-            call,
-            path: self.path().join(file),
-            source,
-        }
+        let path = self.path().join(file);
+        CgroupError::Call { call, path, source }
+    }
+
+    /// The error of a call on the directory itself.
+    pub(crate) fn failed_itself(&self, call: &'static str, source: Errno) -> CgroupError {
+        let path = self.path().to_owned();
+        CgroupError::Call { call, path, source }
     }
 
     /// The names of its files that start so and end so, without both; sorted.

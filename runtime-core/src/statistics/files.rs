@@ -74,7 +74,7 @@ impl<'a> Files<'a> {
     /// The sizes of huge pages that the directory counts, by the names of its files.
     pub(super) fn page_sizes(&self, file: &str) -> Result<Vec<String>, CgroupError> {
         let found = self.place.names_between("hugetlb.", &format!(".{file}"));
-        let mut sizes = found.map_err(|source| self.place.failed("list", "", source))?;
+        let mut sizes = found.map_err(|source| self.place.failed_itself("list", source))?;
         // `hugetlb.2MB.rsvd.current` counts the same pages in another way.
         sizes.retain(|size| !size.contains('.'));
         Ok(sizes)

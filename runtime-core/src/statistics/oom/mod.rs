@@ -73,7 +73,7 @@ impl OomWatch {
     }
 
     fn of(source: Source) -> Result<Self, CgroupError> {
-        let failed = |errno| source.place().failed("watch", "", errno);
+        let failed = |errno| source.place().failed_itself("watch", errno);
         let watch = (|| {
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
             let again = Again::new()?;
