@@ -5,10 +5,9 @@
 
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use protobuf::well_known_types::any::Any;
+use runtime_core::statistics::{OomWatch, Statistics};
 use runtime_core::{
     Bundle, ContainerId, CreateOptions, ErrorKind, ExecOptions, PlanOptions, Process, Runtime, spec,
 };
@@ -59,22 +58,29 @@ pub struct Created {
     pub process: Process,
     /// What config.json asks for and can't be given, where the specification wants no error.
     pub warnings: Vec<String>,
+    /// Its processes may outlive init, since the pid namespace is not its own.
+    pub shares_pid_namespace: bool,
 }
 
 impl Engine {
     /// The engine for a container, as its options say. `bundle` is where a foreign runtime's log
-    /// and pid files go.
+    /// and pid files go, `environment` (`NAME=value` each) what hooks without one inherit.
     ///
     /// # Errors
     ///
     /// INVALID_ARGUMENT for a namespace or a root that can't be, UNIMPLEMENTED for an option
     /// that tare does not know.
-    pub fn new(options: &Options, namespace: &str, bundle: &Path) -> Result<Self, Failure> {
+    pub fn new(
+        options: &Options,
+        namespace: &str,
+        bundle: &Path,
+        environment: &[CString],
+    ) -> Result<Self, Failure> {
         let root = options.runtime_root(namespace)?;
         if options.is_foreign() {
             return Ok(Self::Foreign(Foreign::new(options, &root, bundle)));
         }
-        Tare::new(options, &root).map(Self::Tare)
+        Tare::new(options, &root, environment).map(Self::Tare)
     }
 
     /// Creates a container, which waits for [`Engine::start`].
@@ -236,18 +242,30 @@ impl Engine {
         }
     }
 
-    /// The counters of its cgroup, as containerd's Metrics.
+    /// The counters of its cgroup.
     ///
     /// # Errors
     ///
-    /// UNIMPLEMENTED.
-    pub fn statistics(&self, id: &str) -> Result<Any, Failure> {
+    /// NOT_FOUND when it has ended; UNIMPLEMENTED for another runtime's.
+    pub fn statistics(&self, id: &str) -> Result<Statistics, Failure> {
         match self {
             Self::Tare(tare) => tare.statistics(id),
             Self::Foreign(_) => Err(Failure::new(
                 Code::UNIMPLEMENTED,
                 format!("statistics of {id}: its runtime is not tare"),
             )),
+        }
+    }
+
+    /// Watches its memory limit; nothing where there is no such controller, or another runtime.
+    ///
+    /// # Errors
+    ///
+    /// When its cgroup can't be watched.
+    pub fn watch_memory(&self, id: &str) -> Result<Option<OomWatch>, Failure> {
+        match self {
+            Self::Tare(tare) => tare.watch_memory(id),
+            Self::Foreign(_) => Ok(None),
         }
     }
 }
@@ -260,13 +278,13 @@ pub struct Tare {
 }
 
 impl Tare {
-    fn new(options: &Options, root: &Path) -> Result<Self, Failure> {
+    fn new(options: &Options, root: &Path, environment: &[CString]) -> Result<Self, Failure> {
         if options.systemd_cgroup {
             let text = "SystemdCgroup: the systemd cgroup driver is not supported yet";
             return Err(Failure::new(Code::UNIMPLEMENTED, text));
         }
         Ok(Self {
-            runtime: Runtime::new(root).with_environment(environment()),
+            runtime: Runtime::new(root).with_environment(environment.to_vec()),
             plan: PlanOptions {
                 no_pivot: options.no_pivot_root,
                 no_new_keyring: options.no_new_keyring,
@@ -290,10 +308,15 @@ impl Tare {
             .create(&id, &bundle, &options)
             .map_err(failed)?;
         let warnings = container.warnings().to_vec();
+        let shares_pid_namespace = !container.has_own_pid_namespace();
         let process = container.into_init().ok_or_else(|| {
             Failure::unknown("OCI runtime create failed: the container has no init process")
         })?;
-        Ok(Created { process, warnings })
+        Ok(Created {
+            process,
+            warnings,
+            shares_pid_namespace,
+        })
     }
 
     fn start(&self, id: &str) -> Result<(), Failure> {
@@ -365,6 +388,27 @@ impl Tare {
             .map_err(|refusal| refusal.with("OCI runtime ps failed"))
     }
 
+    fn update(&self, id: &str, resources: &[u8]) -> Result<(), Failure> {
+        const PREFIX: &str = "OCI runtime update failed";
+        let resources: spec::Resources<'_> = runtime_core::bundle::parse(resources)
+            .map_err(|fault| Failure::invalid(format!("{PREFIX}: resources: {fault}")))?;
+        self.open(id)
+            .and_then(|mut container| container.update(&resources).map_err(Refusal::Runtime))
+            .map_err(|refusal| refusal.with(PREFIX))
+    }
+
+    fn statistics(&self, id: &str) -> Result<Statistics, Failure> {
+        self.open(id)
+            .and_then(|container| container.statistics().map_err(Refusal::Runtime))
+            .map_err(|refusal| refusal.with("OCI runtime events failed"))
+    }
+
+    fn watch_memory(&self, id: &str) -> Result<Option<OomWatch>, Failure> {
+        self.open(id)
+            .and_then(|container| container.watch_oom().map_err(Refusal::Runtime))
+            .map_err(|refusal| refusal.with("watch the memory limit"))
+    }
+
     fn open(&self, id: &str) -> Result<runtime_core::Container, Refusal> {
         let id = parse_id(id).map_err(Refusal::Id)?;
         self.runtime.open(&id).map_err(Refusal::Runtime)
@@ -373,10 +417,6 @@ impl Tare {
 
 /// What runtime-core can't do yet.
 impl Tare {
-    fn update(&self, id: &str, _resources: &[u8]) -> Result<(), Failure> {
-        Err(unimplemented("update", id))
-    }
-
     fn checkpoint(
         &self,
         id: &str,
@@ -394,10 +434,6 @@ impl Tare {
         _images: &Path,
     ) -> Result<Created, Failure> {
         Err(unimplemented("restore", id))
-    }
-
-    fn statistics(&self, id: &str) -> Result<Any, Failure> {
-        Err(unimplemented("statistics", id))
     }
 }
 
@@ -425,12 +461,4 @@ impl Refusal {
 fn parse_id(id: &str) -> Result<ContainerId, Failure> {
     id.parse()
         .map_err(|error: runtime_core::id::InvalidContainerId| Failure::invalid(error.to_string()))
-}
-
-/// What hooks inherit: the environment that containerd has given the shim.
-fn environment() -> Vec<CString> {
-    let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
-    };
-    std::env::vars_os().filter_map(variable).collect()
 }

@@ -191,6 +191,7 @@ impl Foreign {
             .map(|process| Created {
                 process,
                 warnings: Vec::new(),
+                shares_pid_namespace: shares_pid_namespace(&self.bundle),
             })
             .inspect_err(|_| {
                 if !existed {
@@ -412,6 +413,19 @@ impl Drop for Temporary {
         // The bundle is removed in the end, and this with it.
         fs::remove_file(&self.0).ok();
     }
+}
+
+/// Whether its processes may outlive init, as config.json says; a config.json that the runtime
+/// has taken and this can't read is taken to share.
+fn shares_pid_namespace(bundle: &Path) -> bool {
+    let Ok(bundle) = runtime_core::Bundle::open(bundle) else {
+        return true;
+    };
+    let Ok(spec) = bundle.spec() else { return true };
+    let namespaces = spec.linux.and_then(|linux| linux.namespaces);
+    !namespaces.into_iter().flatten().any(|namespace| {
+        namespace.kind.as_ref().is_some_and(|kind| kind.0 == "pid") && namespace.path.is_none()
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 pub mod arguments;
 pub mod bootstrap;
+mod bundle_files;
 pub mod delete;
 pub mod detach;
 pub mod engine;
@@ -14,16 +15,20 @@ pub mod failure;
 pub mod foreign;
 pub mod frame;
 pub mod info;
+pub mod io;
 pub mod log;
+mod metrics;
 pub mod mounts;
 pub mod options;
 mod other_runtime;
 pub mod poller;
 pub mod publisher;
+mod sandbox;
 pub mod server;
 pub mod socket;
 pub mod start;
 mod sys;
+pub mod task;
 
 /// The socket that whoever has executed this program has left in the descriptor of this number,
 /// and its path; none if no socket listens there. To be called once, before anything that stays

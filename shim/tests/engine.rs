@@ -90,7 +90,7 @@ impl Setting {
             root: text(root.path()),
             ..Options::default()
         };
-        let engine = Engine::new(&options, "here", bundle.path()).unwrap();
+        let engine = Engine::new(&options, "here", bundle.path(), &[]).unwrap();
         assert_eq!(matches!(engine, Engine::Tare(_)), kind == InProcess);
         Self {
             kind,
@@ -463,7 +463,7 @@ fn scripted(script: &str) -> (Engine, tempfile::TempDir, Marker, Residue) {
         no_new_keyring: true,
         ..Options::default()
     };
-    let engine = Engine::new(&options, "n", directory.path()).unwrap();
+    let engine = Engine::new(&options, "n", directory.path(), &[]).unwrap();
     (engine, directory, marker, residue)
 }
 
