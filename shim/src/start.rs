@@ -55,6 +55,9 @@ impl Caller {
 /// Nothing of a server is left then.
 pub fn start(caller: &Caller, input: impl AsFd + Read) -> Result<Vec<u8>, Failure> {
     let arguments = &caller.arguments;
+    if arguments.id.is_empty() {
+        return Err(Failure::invalid("shim id cannot be empty: -id is missing"));
+    }
     let request = Request::parse(&bootstrap::read_to_end(input)?, arguments)?;
     let options = Options::from_any(request.options.as_ref())?;
     let bundle = caller.bundle();

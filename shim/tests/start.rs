@@ -193,12 +193,13 @@ fn the_servers_binary_cannot_be_written_through_the_server() {
     let marker = Marker::new("binary");
     let room = Room::new(&marker);
     let bundle = bundle(&marker, "{}");
-    // A file that nothing else executes: else it would be ETXTBSY.
+    // A file that nothing else executes: else it would be ETXTBSY. The shell copies it, since
+    // what this process has open for writing other tests' children have open for a moment too.
     let copy = bundle.path().join("copy");
-    std::fs::copy(env!("CARGO_BIN_EXE_containerd-shim-tare-v1"), &copy).unwrap();
     let directory = bundle.path().display();
     room.shell(&format!(
-        "cd {directory}; ./copy -namespace default -id web start < /dev/null > answer"
+        "cd {directory}; cp '{}' copy; ./copy -namespace default -id web start < /dev/null > answer",
+        env!("CARGO_BIN_EXE_containerd-shim-tare-v1")
     ));
     let servers = processes_with(&format!(
         "./copy -namespace default -id web -address  -bundle {directory}"
@@ -475,6 +476,8 @@ fn flags_are_refused_as_go_refuses_them() {
         run(&["start"]).complaint(),
         "shim namespace cannot be empty"
     );
+    let nameless = run(&["-namespace", "x", "start"]).complaint();
+    assert!(nameless.contains("-id is missing"), "{nameless}");
     let unknown = run(&["-namespace", "x", "stop"]).complaint();
     assert!(unknown.starts_with("unknown action \"stop\""), "{unknown}");
     for flag in ["-v", "-version", "--v"] {
