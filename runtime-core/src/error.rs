@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Hook,
     /// The cgroups refused something.
     Cgroup,
+    /// criu failed, or said what no criu says.
+    Criu,
     /// Something was waited for in vain.
     TimedOut,
     /// The container's state on disk is unusable.
@@ -135,6 +137,16 @@ impl Error {
 
     pub(crate) fn with_errno(self, errno: Option<Errno>) -> Self {
         Self { errno, ..self }
+    }
+
+    /// The same error with more to say at its end.
+    pub(crate) fn with_hint(self, hint: &str) -> Self {
+        let errno = self.errno().map(Errno::from_raw);
+        Self {
+            kind: self.kind,
+            cause: Cause::Text(format!("{}{hint}", self.cause)),
+            errno,
+        }
     }
 
     pub(crate) fn call(act: impl Into<String>, errno: Errno) -> Self {

@@ -16,6 +16,7 @@
 
 pub mod bundle;
 pub mod cgroup;
+pub mod checkpoint;
 pub mod container;
 mod delete;
 pub mod errno;
@@ -41,6 +42,7 @@ mod update;
 pub mod violation;
 
 pub use bundle::Bundle;
+pub use checkpoint::{CgroupsMode, CheckpointOptions, NetworkLock, RestoreOptions};
 pub use container::{Container, State};
 pub use error::{Error, ErrorKind};
 pub use exec::ExecOptions;

@@ -69,6 +69,46 @@ impl Procfs {
         }
     }
 
+    /// The root directory of a process, over its magic link.
+    pub(crate) fn root_of(&self, pid: i32) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(
+            &self.0,
+            format!("{pid}/root").as_str(),
+            flags,
+            Mode::empty(),
+        )
+    }
+
+    /// What a magic link of a process says it leads to, such as `net:[4026531840]`.
+    pub(crate) fn link(&self, path: &str) -> Result<String, Errno> {
+        let text = nix::fcntl::readlinkat(&self.0, path)?;
+        text.into_string().map_err(|_| Errno::EPROTO)
+    }
+
+    /// The metadata of what a path leads to, over a magic link.
+    pub(crate) fn status(&self, path: &str) -> Result<nix::sys::stat::FileStat, Errno> {
+        nix::sys::stat::fstatat(&self.0, path, nix::fcntl::AtFlags::empty())
+    }
+
+    /// The names in a directory that are numbers: processes, threads, descriptors.
+    pub(crate) fn numbers(&self, path: &str) -> Result<Vec<i32>, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut directory = nix::dir::Dir::openat(&self.0, path, flags, Mode::empty())?;
+        let mut numbers = Vec::new();
+        for entry in directory.iter() {
+            let entry = entry?;
+            numbers.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .ok()
+                    .and_then(|name| name.parse::<i32>().ok()),
+            );
+        }
+        Ok(numbers)
+    }
+
     /// When the process of this number started, in clock ticks after boot, and its state
     /// letter: proc_pid_stat(5), fields 22 and 3.
     pub(crate) fn start_time(&self, pid: i32) -> Result<(u64, char), Errno> {

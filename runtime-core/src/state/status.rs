@@ -47,6 +47,8 @@ pub enum Operation {
     Resume,
     /// Change its limits.
     Update,
+    /// Save its processes as images.
+    Checkpoint,
 }
 
 impl Status {
@@ -58,6 +60,7 @@ impl Status {
         match operation {
             O::Start => matches!(self, S::Created),
             O::Kill | O::Update => matches!(self, S::Created | S::Running | S::Paused),
+            O::Checkpoint => matches!(self, S::Running | S::Paused),
             O::Exec | O::Pause => matches!(self, S::Created | S::Running),
             O::Delete => matches!(self, S::Created | S::Stopped),
             O::Resume => matches!(self, S::Paused),
@@ -86,6 +89,10 @@ impl Status {
                 )
             }
             (O::Resume, _) => format!("container not paused: {id} is {self}"),
+            (O::Checkpoint, S::Created) => {
+                format!("container {id} cannot be checkpointed in created state (start it first)")
+            }
+            (O::Checkpoint, _) => format!("container not running: {id} is {self}"),
         }
     }
 }
@@ -129,6 +136,10 @@ mod tests {
         assert_eq!(
             permitted(Operation::Update),
             [false, true, true, true, false]
+        );
+        assert_eq!(
+            permitted(Operation::Checkpoint),
+            [false, false, true, true, false]
         );
     }
 
