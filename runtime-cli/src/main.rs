@@ -15,6 +15,7 @@ mod allocator;
 mod command_line;
 mod commands;
 mod console;
+mod criu;
 mod duration;
 mod environment;
 mod exit;

@@ -101,17 +101,13 @@ fn run_command(
 }
 
 fn find(name: &str) -> Result<&'static Command, Failure> {
-    if let Some(command) = commands::COMMANDS
+    commands::COMMANDS
         .iter()
         .find(|command| command.name == name)
-    {
-        return Ok(command);
-    }
-    Err(if commands::NOT_YET.contains(&name) {
-        Failure::new(format_args!("{name} is not supported yet"))
-    } else {
-        Failure::new(format_args!("No help topic for '{name}'")).ending(Exit::UnknownCommand)
-    })
+        .copied()
+        .ok_or_else(|| {
+            Failure::new(format_args!("No help topic for '{name}'")).ending(Exit::UnknownCommand)
+        })
 }
 
 fn show_help(name: Option<&str>) -> Result<Exit, Failure> {

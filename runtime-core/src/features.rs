@@ -81,10 +81,10 @@ impl Features {
             hooks: &HOOK_NAMES,
             mount_options,
             linux: Linux::of_this_library(),
-            annotations: BTreeMap::from([(
-                "io.github.tare-rs.tare.version",
-                env!("CARGO_PKG_VERSION"),
-            )]),
+            annotations: BTreeMap::from([
+                ("io.github.tare-rs.tare.version", env!("CARGO_PKG_VERSION")),
+                ("org.opencontainers.runc.checkpoint.enabled", "true"),
+            ]),
             potentially_unsafe_config_annotations: [],
         }
     }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 28] = [
+const PACKAGES: [(&str, &str); 29] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -16,6 +16,7 @@ const PACKAGES: [(&str, &str); 28] = [
     ("umoci", "umoci"),
     ("skopeo", "skopeo"),
     ("mmdebstrap", "mmdebstrap"),
+    ("criu", "criu"),
     ("uidmap", "newuidmap"),
     ("bsdutils", "script"),
     ("util-linux", "setpriv"),

@@ -5,6 +5,7 @@ use runtime_core::ContainerId;
 use crate::command_line::{Command, Parsed};
 use crate::failure::Failure;
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -15,6 +16,7 @@ mod list;
 mod pause;
 mod plan;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -37,13 +39,12 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &pause::COMMAND,
     &resume::COMMAND,
     &update::COMMAND,
+    &checkpoint::COMMAND,
+    &restore::COMMAND,
     &spec::COMMAND,
     &plan::COMMAND,
     &features::COMMAND,
 ];
-
-/// Commands of runc's that are still to come.
-pub(crate) const NOT_YET: &[&str] = &["checkpoint", "restore"];
 
 /// The container id, which is the first operand wherever there is one.
 fn container_id(parsed: &Parsed<'_>) -> Result<ContainerId, Failure> {
