@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Something that a test can't do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Fact {
     AppArmor,
     /// SELinux is enabled.
     Selinux,
+    /// criu can dump and restore on this kernel.
+    Criu,
 }
 
 impl Fact {
@@ -52,6 +55,7 @@ impl Fact {
             Self::Capability(number) => bounding_set() & (1 << number) != 0,
             Self::AppArmor => first_line("/sys/module/apparmor/parameters/enabled") == "Y",
             Self::Selinux => Path::new("/sys/fs/selinux/enforce").exists(),
+            Self::Criu => criu_works(),
         }
     }
 
@@ -69,7 +73,7 @@ impl Fact {
     const fn is_known_to_be_missing_in_ci(self) -> bool {
         matches!(
             self,
-            Self::CgroupV2(_) | Self::Capability(24) | Self::AppArmor | Self::Selinux
+            Self::CgroupV2(_) | Self::Capability(24) | Self::AppArmor | Self::Selinux | Self::Criu
         )
     }
 }
@@ -87,6 +91,7 @@ impl fmt::Display for Fact {
             Self::Capability(number) => write!(f, "capability {number} in the bounding set"),
             Self::AppArmor => write!(f, "AppArmor"),
             Self::Selinux => write!(f, "SELinux"),
+            Self::Criu => write!(f, "a criu that this kernel agrees with"),
         }
     }
 }
@@ -154,6 +159,24 @@ pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
+/// What `criu check` says, which has a kernel's every feature tried: asked once.
+fn criu_works() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    *WORKS.get_or_init(|| {
+        let Some(criu) = find_program("criu") else {
+            return false;
+        };
+        let mut check = std::process::Command::new(criu);
+        let null = std::process::Stdio::null;
+        check
+            .arg("check")
+            .stdin(null())
+            .stdout(null())
+            .stderr(null());
+        check.status().is_ok_and(|status| status.success())
+    })
+}
+
 fn in_initial_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().eq(["0", "0", "4294967295"])
@@ -199,7 +222,7 @@ mod tests {
             Fact::Capability(40),
             Fact::AppArmor,
             Fact::Program("apparmor_parser"),
-            Fact::Program("criu"),
+            Fact::Criu,
         ]);
         let missing: Vec<String> = built_for
             .filter(|fact| !fact.holds())

@@ -232,7 +232,9 @@ impl Criu {
 
     fn say(&self, message: &[u8]) -> Result<(), Error> {
         loop {
-            self.wait_for(PollFlags::POLLOUT, "takes")?;
+            if !self.wait_for(PollFlags::POLLOUT, "takes")? {
+                return Ok(());
+            }
             let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
             match send(self.socket.as_raw_fd(), message, flags) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -252,7 +254,9 @@ impl Criu {
     fn hear(&self, kind: Kind) -> Result<(Response, Option<OwnedFd>), Error> {
         let mut buffer = vec![0; LONGEST_MESSAGE];
         let (length, descriptor) = loop {
-            self.wait_for(PollFlags::POLLIN, "says")?;
+            if !self.wait_for(PollFlags::POLLIN, "says")? {
+                break (0, None);
+            }
             match sys::receive(self.socket.as_fd(), &mut buffer) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(Errno::ECONNRESET) => break (0, None),
@@ -274,26 +278,32 @@ impl Criu {
         }
     }
 
-    fn wait_for(&self, events: PollFlags, act: &str) -> Result<(), Error> {
+    /// Waits until the socket is ready; false when criu has ended and there is nothing left to
+    /// read of it, though others may hold its end of the socket.
+    fn wait_for(&self, events: PollFlags, act: &str) -> Result<bool, Error> {
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut polled = [PollFd::new(self.socket.as_fd(), events)];
+            let mut polled = vec![PollFd::new(self.socket.as_fd(), events)];
+            let process = self.process.as_ref().map(AsFd::as_fd);
+            polled.extend(process.map(|process| PollFd::new(process, PollFlags::POLLIN)));
             match poll(&mut polled, timeout) {
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::call("wait for criu: poll(2)", errno)),
-                Ok(0) => {
-                    return Err(Error::text(
-                        ErrorKind::TimedOut,
-                        format!(
-                            "criu {act} nothing any more: it had {} s in all, and was killed",
-                            self.limit.as_secs()
-                        ),
-                    ));
-                }
-                Ok(_) => return Ok(()),
+                Ok(0) => return Err(self.silence(act)),
+                Ok(_) => return Ok(polled.first().is_some_and(|fd| fd.any() != Some(false))),
             }
         }
+    }
+
+    fn silence(&self, act: &str) -> Error {
+        Error::text(
+            ErrorKind::TimedOut,
+            format!(
+                "criu {act} nothing any more: it had {} s in all, and was killed",
+                self.limit.as_secs_f64().round()
+            ),
+        )
     }
 
     /// It has closed the socket instead of answering.
