@@ -7,14 +7,17 @@ use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+use runtime_core::Process;
 use runtime_core::statistics::{OomWatch, Statistics};
-use runtime_core::{
-    Bundle, ContainerId, CreateOptions, ErrorKind, ExecOptions, PlanOptions, Process, Runtime, spec,
-};
 
 use crate::failure::{Code, Failure};
 use crate::foreign::Foreign;
 use crate::options::{CheckpointOptions, Options};
+
+mod criu;
+mod tare;
+
+pub use self::tare::Tare;
 
 /// Who creates, starts and deletes containers.
 #[derive(Clone, Debug)]
@@ -80,7 +83,7 @@ impl Engine {
         if options.is_foreign() {
             return Ok(Self::Foreign(Foreign::new(options, &root, bundle)));
         }
-        Tare::new(options, &root, environment).map(Self::Tare)
+        Tare::new(options, &root, bundle, environment).map(Self::Tare)
     }
 
     /// Creates a container, which waits for [`Engine::start`].
@@ -199,7 +202,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// INVALID_ARGUMENT for limits that break a rule, UNIMPLEMENTED for tare.
+    /// INVALID_ARGUMENT for limits that break a rule.
     pub fn update(&self, id: &str, resources: &[u8]) -> Result<(), Failure> {
         match self {
             Self::Tare(tare) => tare.update(id, resources),
@@ -211,7 +214,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// What CRIU says, UNIMPLEMENTED for tare.
+    /// What CRIU says.
     pub fn checkpoint(
         &self,
         id: &str,
@@ -228,7 +231,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// What CRIU says, UNIMPLEMENTED for tare.
+    /// What CRIU says.
     pub fn restore(
         &self,
         id: &str,
@@ -268,197 +271,4 @@ impl Engine {
             Self::Foreign(_) => Ok(None),
         }
     }
-}
-
-/// tare, in this process.
-#[derive(Clone, Debug)]
-pub struct Tare {
-    runtime: Runtime,
-    plan: PlanOptions,
-}
-
-impl Tare {
-    fn new(options: &Options, root: &Path, environment: &[CString]) -> Result<Self, Failure> {
-        if options.systemd_cgroup {
-            let text = "SystemdCgroup: the systemd cgroup driver is not supported yet";
-            return Err(Failure::new(Code::UNIMPLEMENTED, text));
-        }
-        Ok(Self {
-            runtime: Runtime::new(root).with_environment(environment.to_vec()),
-            plan: PlanOptions {
-                no_pivot: options.no_pivot_root,
-                no_new_keyring: options.no_new_keyring,
-                ..PlanOptions::default()
-            },
-        })
-    }
-
-    fn create(&self, id: &str, bundle: &Path, stdio: ChildStdio<'_>) -> Result<Created, Failure> {
-        let failed = |error| Failure::of_runtime("OCI runtime create failed", &error);
-        let id = parse_id(id)?;
-        let bundle = Bundle::open(bundle).map_err(|error| failed(error.into()))?;
-        let options = CreateOptions {
-            plan: self.plan.clone(),
-            console_socket: stdio.console_socket(),
-            stdio: stdio.descriptors(),
-            ..CreateOptions::default()
-        };
-        let container = self
-            .runtime
-            .create(&id, &bundle, &options)
-            .map_err(failed)?;
-        let warnings = container.warnings().to_vec();
-        let shares_pid_namespace = !container.has_own_pid_namespace();
-        let process = container.into_init().ok_or_else(|| {
-            Failure::unknown("OCI runtime create failed: the container has no init process")
-        })?;
-        Ok(Created {
-            process,
-            warnings,
-            shares_pid_namespace,
-        })
-    }
-
-    fn start(&self, id: &str) -> Result<(), Failure> {
-        self.open(id)
-            .and_then(|mut container| container.start().map_err(Refusal::Runtime))
-            .map_err(|refusal| refusal.with("OCI runtime start failed"))
-    }
-
-    fn exec(&self, id: &str, process: &[u8], stdio: ChildStdio<'_>) -> Result<Process, Failure> {
-        const PREFIX: &str = "OCI runtime exec failed";
-        let description: spec::Process<'_> = runtime_core::bundle::parse(process)
-            .map_err(|fault| Failure::invalid(format!("{PREFIX}: process: {fault}")))?;
-        let options = ExecOptions {
-            plan: PlanOptions {
-                no_new_keyring: self.plan.no_new_keyring,
-                ..PlanOptions::default()
-            },
-            console_socket: stdio.console_socket(),
-            stdio: stdio.descriptors(),
-            ..ExecOptions::default()
-        };
-        self.open(id)
-            .and_then(|container| {
-                container
-                    .exec(&description, &options)
-                    .map_err(Refusal::Runtime)
-            })
-            .map_err(|refusal| refusal.with(PREFIX))
-    }
-
-    fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Failure> {
-        self.open(id)
-            .and_then(|container| container.kill(signal, all).map_err(Refusal::Runtime))
-            .map_err(|refusal| match refusal {
-                Refusal::Runtime(error) if error.kind() == ErrorKind::NotRunning => {
-                    Failure::not_found(format!("process already finished: {error}"))
-                }
-                Refusal::Runtime(error) if error.kind() == ErrorKind::NotFound => {
-                    Failure::not_found(format!("no such container: {error}"))
-                }
-                refusal => refusal.with("OCI runtime kill failed"),
-            })
-    }
-
-    fn delete(&self, id: &str, force: bool) -> Result<Vec<String>, Failure> {
-        match self.runtime.delete(&parse_id(id)?, force) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            deleted => {
-                deleted.map_err(|error| Failure::of_runtime("OCI runtime delete failed", &error))
-            }
-        }
-    }
-
-    fn pause(&self, id: &str) -> Result<(), Failure> {
-        self.open(id)
-            .and_then(|mut container| container.pause().map_err(Refusal::Runtime))
-            .map_err(|refusal| refusal.with("OCI runtime pause failed"))
-    }
-
-    fn resume(&self, id: &str) -> Result<(), Failure> {
-        self.open(id)
-            .and_then(|mut container| container.resume().map_err(Refusal::Runtime))
-            .map_err(|refusal| refusal.with("OCI runtime resume failed"))
-    }
-
-    fn processes(&self, id: &str) -> Result<Vec<i32>, Failure> {
-        self.open(id)
-            .and_then(|container| container.processes().map_err(Refusal::Runtime))
-            .map_err(|refusal| refusal.with("OCI runtime ps failed"))
-    }
-
-    fn update(&self, id: &str, resources: &[u8]) -> Result<(), Failure> {
-        const PREFIX: &str = "OCI runtime update failed";
-        let resources: spec::Resources<'_> = runtime_core::bundle::parse(resources)
-            .map_err(|fault| Failure::invalid(format!("{PREFIX}: resources: {fault}")))?;
-        self.open(id)
-            .and_then(|mut container| container.update(&resources).map_err(Refusal::Runtime))
-            .map_err(|refusal| refusal.with(PREFIX))
-    }
-
-    fn statistics(&self, id: &str) -> Result<Statistics, Failure> {
-        self.open(id)
-            .and_then(|container| container.statistics().map_err(Refusal::Runtime))
-            .map_err(|refusal| refusal.with("OCI runtime events failed"))
-    }
-
-    fn watch_memory(&self, id: &str) -> Result<Option<OomWatch>, Failure> {
-        self.open(id)
-            .and_then(|container| container.watch_oom().map_err(Refusal::Runtime))
-            .map_err(|refusal| refusal.with("watch the memory limit"))
-    }
-
-    fn open(&self, id: &str) -> Result<runtime_core::Container, Refusal> {
-        let id = parse_id(id).map_err(Refusal::Id)?;
-        self.runtime.open(&id).map_err(Refusal::Runtime)
-    }
-}
-
-/// What runtime-core can't do yet.
-impl Tare {
-    fn checkpoint(
-        &self,
-        id: &str,
-        _images: &Path,
-        _options: &CheckpointOptions,
-    ) -> Result<(), Failure> {
-        Err(unimplemented("checkpoint", id))
-    }
-
-    fn restore(
-        &self,
-        id: &str,
-        _bundle: &Path,
-        _stdio: ChildStdio<'_>,
-        _images: &Path,
-    ) -> Result<Created, Failure> {
-        Err(unimplemented("restore", id))
-    }
-}
-
-fn unimplemented(operation: &str, id: &str) -> Failure {
-    let text = format!("{operation} of {id}: not supported yet");
-    Failure::new(Code::UNIMPLEMENTED, text)
-}
-
-/// Why a container was not reached, or what it has refused.
-#[derive(Debug)]
-enum Refusal {
-    Id(Failure),
-    Runtime(runtime_core::Error),
-}
-
-impl Refusal {
-    fn with(self, prefix: &str) -> Failure {
-        match self {
-            Self::Id(failure) => failure,
-            Self::Runtime(error) => Failure::of_runtime(prefix, &error),
-        }
-    }
-}
-
-fn parse_id(id: &str) -> Result<ContainerId, Failure> {
-    id.parse()
-        .map_err(|error: runtime_core::id::InvalidContainerId| Failure::invalid(error.to_string()))
 }
