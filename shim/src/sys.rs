@@ -81,3 +81,46 @@ pub(crate) fn end(status: i32) -> ! {
     // SAFETY: takes a number and does not return.
     unsafe { libc::_exit(status) }
 }
+
+/// Gives the pages of this program's code and constants back: they are the file's, and whichever
+/// is used again is mapped again. What a process has written, relocations too, is in segments
+/// that are writable in the file, and stays.
+pub(crate) fn give_program_pages_back() {
+    // SAFETY: the callback has the signature that dl_iterate_phdr(3) asks for, and gets no data.
+    unsafe { libc::dl_iterate_phdr(Some(give_segments_back), std::ptr::null_mut()) };
+}
+
+/// For the first object, which is the program itself.
+unsafe extern "C" fn give_segments_back(
+    object: *mut libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: dl_iterate_phdr(3) passes a valid object, for the duration of this call.
+    let object = unsafe { &*object };
+    let count = usize::from(object.dlpi_phnum);
+    // SAFETY: the object has that many program headers there, for as long as it is loaded.
+    let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, count) };
+    let is_constant = |kind: u32, flags: u32| kind == libc::PT_LOAD && flags & libc::PF_W == 0;
+    for header in headers
+        .iter()
+        .filter(|header| is_constant(header.p_type, header.p_flags))
+    {
+        let (Ok(address), Ok(size)) = (
+            usize::try_from(object.dlpi_addr + header.p_vaddr),
+            usize::try_from(header.p_memsz),
+        ) else {
+            continue;
+        };
+        let start = address & !(PAGE - 1);
+        let length = (address + size).next_multiple_of(PAGE) - start;
+        // SAFETY: a private mapping of a file that nobody has written to has the file's content
+        // again after MADV_DONTNEED (madvise(2)): nothing that is used changes. It is only
+        // advice, so a refusal is none.
+        unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+    }
+    1
+}
+
+/// The smallest page of both architectures; a larger one makes madvise(2) refuse.
+const PAGE: usize = 4096;

@@ -44,6 +44,9 @@ const PATIENCE_WITH_NOBODY: Duration = Duration::from_secs(10);
 /// How long it stays after `Shutdown` to hand on its last events.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 
+/// After how long without anything to do the program's pages are given back.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Connections at once; containerd has one.
 const CONNECTIONS: usize = 64;
 
@@ -100,6 +103,8 @@ pub(crate) struct Server {
     alone_since: Option<Instant>,
     /// Until when its last events may take.
     ends_by: Option<Instant>,
+    /// When it will have been idle for a while; none when it has been.
+    idle_at: Option<Instant>,
 }
 
 /// Serves until there is nothing left to serve; the socket is gone then.
@@ -153,6 +158,7 @@ impl Server {
             last_serial: 0,
             alone_since: Some(Instant::now()),
             ends_by: None,
+            idle_at: Some(Instant::now() + IDLE),
         })
     }
 
@@ -160,8 +166,12 @@ impl Server {
         while !self.is_over() {
             let deadline = self.next_deadline();
             let ready = self.poller.next(deadline)?;
-            if let Some(ready) = ready {
-                self.meet(ready);
+            match ready {
+                Some(ready) => {
+                    self.meet(ready);
+                    self.idle_at = Some(Instant::now() + IDLE);
+                }
+                None => self.rest(),
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.tick(Instant::now());
@@ -172,6 +182,15 @@ impl Server {
             self.note_company();
         }
         Ok(())
+    }
+
+    /// Gives memory back after a while without anything to do: a host has many shims, which
+    /// wait most of the time.
+    fn rest(&mut self) {
+        if self.idle_at.is_some_and(|at| at <= Instant::now()) {
+            self.idle_at = None;
+            crate::sys::give_program_pages_back();
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -203,6 +222,7 @@ impl Server {
             self.ends_by,
             self.alone_since.map(|since| since + PATIENCE_WITH_NOBODY),
             self.publisher.next_deadline(),
+            self.idle_at,
         ];
         let drains = self.drains.iter().map(|drain| drain.deadline);
         let stops = self.stops.iter().map(|stop| stop.deadline);
