@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use testkit::{Fact, Residue, find_program};
 
-use crate::cargo::{AARCH64_TARGET, STATIC_TARGET, cargo, has_target, target_directory};
+use crate::cargo::{
+    AARCH64_TARGET, STATIC_TARGET, aarch64_linker, cargo, has_target, target_directory,
+};
+use crate::deb_check;
 use crate::packages::install_missing;
 use crate::{Error, nothing_more, take_flag, take_value};
 
@@ -23,13 +26,13 @@ struct Suite {
 
 /// How a suite ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     Skipped(String),
     Failed,
 }
 
-const SUITES: [Suite; 9] = [
+const SUITES: [Suite; 10] = [
     Suite {
         name: "fmt",
         is_slow: false,
@@ -74,6 +77,11 @@ const SUITES: [Suite; 9] = [
         name: "guest",
         is_slow: true,
         run: guests,
+    },
+    Suite {
+        name: "deb",
+        is_slow: true,
+        run: deb_check::run,
     },
 ];
 
@@ -246,13 +254,7 @@ fn cross() -> Outcome {
     if !has_target(AARCH64_TARGET) {
         return Outcome::Skipped(format!("rustup target add {AARCH64_TARGET} is needed"));
     }
-    // Debian's cross compiler if it is there, else the linker that comes with Rust.
-    let linker = ["aarch64-linux-gnu-gcc", "rust-lld"];
-    let linker = linker
-        .into_iter()
-        .find(|name| find_program(name).is_some())
-        .unwrap_or(linker[1]);
-    if build_release(AARCH64_TARGET, Some(linker)) != Outcome::Passed {
+    if build_release(AARCH64_TARGET, Some(aarch64_linker())) != Outcome::Passed {
         return Outcome::Failed;
     }
     let Some(qemu) = find_program("qemu-aarch64-static") else {

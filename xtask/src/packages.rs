@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 29] = [
+const PACKAGES: [(&str, &str); 31] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -17,6 +17,8 @@ const PACKAGES: [(&str, &str); 29] = [
     ("skopeo", "skopeo"),
     ("mmdebstrap", "mmdebstrap"),
     ("criu", "criu"),
+    ("dpkg", "dpkg-deb"),
+    ("lintian", "lintian"),
     ("uidmap", "newuidmap"),
     ("bsdutils", "script"),
     ("util-linux", "setpriv"),
