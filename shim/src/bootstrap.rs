@@ -143,7 +143,7 @@ impl Request {
 ///
 /// # Errors
 ///
-/// It has no end within [`PATIENCE`], or more than [`LARGEST`] bytes before it.
+/// It has no end within 5 s, or more than 4 MiB before it.
 pub fn read_to_end(input: impl AsFd + Read) -> Result<Vec<u8>, Failure> {
     read_until(input, Instant::now() + PATIENCE)
 }
