@@ -27,7 +27,7 @@ usage: cargo xtask demo [--runtime PATH]
        cargo xtask test [--quick] [--suite NAME]...
        cargo xtask guest [--kernel 6.1|6.12] [--image busybox|debian|systemd] [--user]
                          [--put PATH] [--limit SECONDS] [-- COMMAND...]
-       cargo xtask bench [--rounds N] [--check] [--runtime PATH] [--json FILE]
+       cargo xtask bench [--shim] [--rounds N] [--check] [--runtime PATH] [--json FILE]
        cargo xtask deb [--target TRIPLE] [--output DIRECTORY]
 
 demo    build tare, run a container of a program of this workspace, show what it sees and what
@@ -39,8 +39,8 @@ test    install what the tests need (as root, from the distribution's packages),
 guest   boot a virtual machine with pure cgroup v2, put tare (/guest/in/tare, and on the path) and
         the test programs (/guest/in/tests) into it, run the command there as root (--user: as an
         ordinary user of the image systemd) and show what it prints; one word is a script
-bench   measure tare against runc, crun and the kernel's floor (as root); --check fails where a
-        promise is not kept
+bench   measure tare against runc, crun and the kernel's floor, or with --shim its shim against
+        containerd's own (as root); --check fails where a promise is not kept
 deb     build a Debian package of the static binaries (--target: x86_64-unknown-linux-musl or
         aarch64-unknown-linux-musl; --output: target/debian)
 ";
