@@ -10,6 +10,9 @@
 //! connection in a thread of its own, so two calls at once might be carried out in either
 //! order: the next event is sent when the one before it is answered.
 //!
+//! While nobody listens events wait, as many as the queue holds: an end that containerd has not
+//! been there for is told when it is back.
+//!
 //! Nothing here blocks. The connection is made for the first event, and closed when there was
 //! none for a while.
 
@@ -39,7 +42,8 @@ mod tests;
 /// How long containerd may take to answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often an event is tried.
+/// How often an event is tried. That nobody listens is no try: who waits for the end of a
+/// container hears of it however long containerd was away, as long as the queue holds it.
 const TRIES: u8 = 5;
 
 /// How long to wait after a first failure; twice as long after each further one.
@@ -247,10 +251,14 @@ impl Publisher {
             let Some(event) = self.queue.front().filter(|_| !busy) else {
                 return;
             };
-            if let Err(why) = connect(&mut self.link, &mut self.serial, &self.address, poller)
-                .and_then(|link| link.call(poller, &event.request, now + CALL_TIMEOUT))
-            {
-                self.failed(poller, &why, now);
+            match connect(&mut self.link, &mut self.serial, &self.address, poller) {
+                // Nobody listens: containerd restarts, perhaps for long. Nothing was tried.
+                Err(_) => self.wait(now),
+                Ok(link) => {
+                    if let Err(why) = link.call(poller, &event.request, now + CALL_TIMEOUT) {
+                        self.failed(poller, &why, now);
+                    }
+                }
             }
         }
     }
@@ -286,6 +294,11 @@ impl Publisher {
         if event.tries >= TRIES {
             self.lose(why);
         }
+        self.wait(now);
+    }
+
+    /// Sends nothing for a while, which is longer after each failure.
+    fn wait(&mut self, now: Instant) {
         let delay = FIRST_DELAY * 2_u32.saturating_pow(self.failures.min(16));
         self.failures += 1;
         self.retry_at = (!self.queue.is_empty()).then(|| now + delay.min(LONGEST_DELAY));

@@ -47,6 +47,9 @@ const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// After how long without anything to do the program's pages are given back.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// How long no connection is taken when there is no descriptor for one.
+const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(200);
+
 /// Connections at once; containerd has one.
 const CONNECTIONS: usize = 64;
 
@@ -103,6 +106,8 @@ pub(crate) struct Server {
     alone_since: Option<Instant>,
     /// Until when its last events may take.
     ends_by: Option<Instant>,
+    /// When it takes connections again; none while it does.
+    listens_at: Option<Instant>,
     /// When it will have been idle for a while; none when it has been.
     idle_at: Option<Instant>,
 }
@@ -158,6 +163,7 @@ impl Server {
             last_serial: 0,
             alone_since: Some(Instant::now()),
             ends_by: None,
+            listens_at: None,
             idle_at: Some(Instant::now() + IDLE),
         })
     }
@@ -223,6 +229,7 @@ impl Server {
             self.alone_since.map(|since| since + PATIENCE_WITH_NOBODY),
             self.publisher.next_deadline(),
             self.idle_at,
+            self.listens_at,
         ];
         let drains = self.drains.iter().map(|drain| drain.deadline);
         let stops = self.stops.iter().map(|stop| stop.deadline);
@@ -235,6 +242,7 @@ impl Server {
     }
 
     fn tick(&mut self, now: Instant) {
+        self.listen_again(now);
         self.publisher.tick(&self.poller, now);
         self.containers.tick(&self.poller, now);
     }
@@ -287,7 +295,14 @@ impl Server {
         let accepted = peer::accept(&self.setting.listener);
         let socket = match accepted {
             Ok(socket) => socket,
-            Err(refused) => return self.setting.log.warn(refused),
+            Err(refused) => {
+                self.setting.log.warn(&refused);
+                // Somebody else's connection is gone; what else fails would fail again at once.
+                if refused.code != Code::PERMISSION_DENIED {
+                    self.listen_later();
+                }
+                return;
+            }
         };
         let Some(socket) = socket else { return };
         if self.connections.len() >= CONNECTIONS {
@@ -308,6 +323,24 @@ impl Server {
                 .setting
                 .log
                 .warn(Failure::call("watch a connection", errno)),
+        }
+    }
+
+    /// Takes no connection for a moment: descriptors are short.
+    fn listen_later(&mut self) {
+        let token = Token::of(Owner::Listener);
+        let listener = &self.setting.listener;
+        if self.poller.modify(listener, Interest::NONE, token).is_ok() {
+            self.listens_at = Some(Instant::now() + SHORT_OF_DESCRIPTORS);
+        }
+    }
+
+    fn listen_again(&mut self, now: Instant) {
+        if self.listens_at.is_some_and(|at| at <= now) {
+            let token = Token::of(Owner::Listener);
+            let listener = &self.setting.listener;
+            let listens = self.poller.modify(listener, Interest::READ, token);
+            self.listens_at = listens.is_err().then(|| now + SHORT_OF_DESCRIPTORS);
         }
     }
 
