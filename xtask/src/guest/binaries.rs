@@ -130,8 +130,7 @@ impl Binaries {
     /// The start of a script: the path, and what tells tests where they are.
     pub(super) fn environment(&self) -> String {
         "export PATH=\"/guest/in:$PATH\" TARE_UNDER_TEST=/guest/in/tare REQUIRE_KERNEL=guest\n\
-         export INSTA_UPDATE=no RUST_BACKTRACE=0 TARE_ATTACKER=/guest/in/attacker\n\
-         export TMPDIR=/var/tmp\n"
+         export INSTA_UPDATE=no RUST_BACKTRACE=0 TARE_ATTACKER=/guest/in/attacker\n"
             .to_owned()
     }
 }
