@@ -89,6 +89,25 @@ impl Report {
         self.skipped.len()
     }
 
+    /// Every test's result, one a line.
+    pub(super) fn names(&self, program: &str) -> String {
+        let lines = |names: &[String], result: &str| -> String {
+            let line = |name: &String| format!("{result} {program} {name}\n");
+            names.iter().map(line).collect()
+        };
+        let is_skipped = |name: &String| {
+            let prefix = format!("SKIPPED {name}:");
+            self.skipped.iter().any(|line| line.starts_with(&prefix))
+        };
+        let (skipped, passed): (Vec<_>, Vec<_>) = self.passed.iter().cloned().partition(is_skipped);
+        [
+            lines(&passed, "passed"),
+            lines(&skipped, "SKIPPED"),
+            lines(&self.failed, "FAILED"),
+        ]
+        .concat()
+    }
+
     /// For a person: one line if all is well, else everything that is known.
     pub(super) fn text(&self, name: &str) -> String {
         let mut text = format!(
@@ -138,6 +157,12 @@ mod tests {
             (1, 1, 7)
         );
         assert!(report.is_good(), "{report:?}");
+    }
+
+    #[test]
+    fn every_test_is_one_line_of_the_kept_names() {
+        let report = Report::of(GOOD, "SKIPPED a: it needs root\n", "0 7\n");
+        assert_eq!(report.names("p"), "passed p m::b\nSKIPPED p a\n");
     }
 
     #[test]

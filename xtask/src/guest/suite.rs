@@ -9,6 +9,7 @@ use super::binaries::{Binaries, build};
 use super::report::{Report, file_name};
 use super::{kernel_named, machine};
 use crate::Error;
+use crate::cargo::target_directory;
 
 /// From power-on to power-off, on a machine that others work on, too.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -24,6 +25,10 @@ struct Part {
     on_disk: bool,
     /// Tests that are left out, each with the reason beside it.
     without: &'static [&'static str],
+    /// Tests that take long where a processor is emulated: they run with `TARE_LONG`.
+    long: &'static [&'static str],
+    /// Kernels that it runs on without `TARE_LONG`.
+    kernels: &'static [Kernel],
     /// How many tests at once; more than one where they mostly wait.
     threads: u32,
 }
@@ -36,6 +41,8 @@ const fn part(program: &'static str) -> Part {
         only: "",
         on_disk: false,
         without: &[],
+        long: &[],
+        kernels: &Kernel::ALL,
         threads: 3,
     }
 }
@@ -43,6 +50,16 @@ const fn part(program: &'static str) -> Part {
 impl Part {
     const fn without(mut self, tests: &'static [&'static str]) -> Self {
         self.without = tests;
+        self
+    }
+
+    const fn long(mut self, tests: &'static [&'static str]) -> Self {
+        self.long = tests;
+        self
+    }
+
+    const fn on(mut self, kernels: &'static [Kernel]) -> Self {
+        self.kernels = kernels;
         self
     }
 
@@ -70,6 +87,16 @@ impl Part {
 /// Tests of pure code, which no kernel changes, and those that want the sources beside them.
 const PURE: &[&str] = &["bundle::", "plan::", "spec::"];
 
+/// Tests whose attackers never rest, and those that try every place of a long list.
+const BUSY: &[&str] = &[
+    "entering::",
+    "races::",
+    "links::a_link_at_any_place_that_the_runtime_touches",
+    "links::nor_w",
+    "binary_protection::a_container_in_the_hosts_mount_namespace",
+    "descriptors::a_working_directory_or_program_behind_a_descriptor",
+];
+
 /// What runs on each kernel.
 const PARTS: &[Part] = &[
     part("testkit/lib"),
@@ -92,15 +119,17 @@ const PARTS: &[Part] = &[
     part("runtime-cli/lifecycle"),
     part("runtime-cli/mute"),
     part("runtime-cli/rootless"),
-    part("runtime-cli/injected"),
-    part("runtime-cli/security"),
+    part("runtime-cli/update"),
+    part("runtime-cli/events"),
     part("runtime-cli/checkpoint"),
+    part("runtime-cli/injected").on(&[Kernel::Debian12]),
+    part("runtime-cli/security").long(BUSY),
     part("runtime-cli/systemd").under_systemd(),
     part("runtime-cli/systemd").under_systemd().of_user(),
 ];
 
 /// Programs that another part of the project brings.
-const OPTIONAL: [&str; 2] = ["runtime-cli/systemd", "runtime-cli/checkpoint"];
+const OPTIONAL: [&str; 1] = ["runtime-cli/systemd"];
 
 /// Runs everything on the kernels asked for; true if nothing failed.
 pub(crate) fn suite() -> Result<bool, Error> {
@@ -112,7 +141,11 @@ pub(crate) fn suite() -> Result<bool, Error> {
     let mut is_good = true;
     for kernel in kernels {
         for image in [Image::Debian, Image::Systemd] {
-            let is_wanted = |part: &&Part| part.image == image && is_there(part, &binaries);
+            let is_wanted = |part: &&Part| {
+                part.image == image
+                    && (is_long() || part.kernels.contains(&kernel))
+                    && is_there(part, &binaries)
+            };
             let parts: Vec<&Part> = PARTS.iter().filter(is_wanted).collect();
             if !parts.is_empty() {
                 is_good &= boot(kernel, image, &binaries, &parts)?;
@@ -120,6 +153,10 @@ pub(crate) fn suite() -> Result<bool, Error> {
         }
     }
     Ok(is_good)
+}
+
+fn is_long() -> bool {
+    std::env::var_os("TARE_LONG").is_some()
 }
 
 /// Whether the program was built; one that has to be and was not is found out when it is run.
@@ -139,6 +176,7 @@ fn boot(kernel: Kernel, image: Image, binaries: &Binaries, parts: &[&Part]) -> R
             binaries.environment()
         ))
         .run()?;
+    keep_names(kernel, image, &ended, parts)?;
     Ok(judge(&ended, parts))
 }
 
@@ -156,7 +194,9 @@ tests() {
 fn line(part: &Part) -> String {
     let user = if part.as_user { "./as-user" } else { "" };
     let temporary = if part.on_disk { "/var/tmp" } else { "/tmp" };
-    let without = part.without.iter().map(|test| format!(" --skip {test}"));
+    let long = if is_long() { &[] } else { part.long };
+    let without = part.without.iter().chain(long);
+    let without = without.map(|test| format!(" --skip {test}"));
     format!(
         "AS={user} TMPDIR={temporary} tests {} {} {} --test-threads={}{}\n",
         key(part),
@@ -173,6 +213,19 @@ fn key(part: &Part) -> String {
     let only = part.only.trim_end_matches(':');
     let dash = if only.is_empty() { "" } else { "-" };
     format!("{}{dash}{only}{user}", file_name(part.program))
+}
+
+/// Writes every test's name and result to a file of the target directory.
+fn keep_names(kernel: Kernel, image: Image, ended: &Ended, parts: &[&Part]) -> Result<(), Error> {
+    let name = format!("guest/results-{}-{image:?}", kernel.name()).to_lowercase();
+    let names = parts.iter().map(|part| {
+        let key = key(part);
+        Report::read(ended.output(), &key).names(&key)
+    });
+    let path = target_directory().join(name);
+    std::fs::write(&path, names.collect::<String>())?;
+    println!("-- every test by name: {}", path.display());
+    Ok(())
 }
 
 fn judge(ended: &Ended, parts: &[&Part]) -> bool {
