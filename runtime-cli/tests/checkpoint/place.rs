@@ -121,24 +121,17 @@ impl Place {
         }
     }
 
-    /// Waits until init, a shell, sleeps in a system call of this kind.
-    pub(crate) fn wait_for_program(&self, what: &str) {
+    /// Waits for a file of the rootfs; what `output` has is why it does not come.
+    pub(crate) fn wait_for_file(&self, name: &str, output: &Path) {
         let started = Instant::now();
-        loop {
-            let state = self.call(&["state", self.id()]);
-            let pid = serde_json::from_str::<serde_json::Value>(&state.stdout)
-                .map(|state| state["pid"].to_string())
-                .unwrap_or_default();
-            let wchan = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            if name.trim() == "sh" && wchan.contains(what) {
-                return;
-            }
+        while !self.bundle.rootfs().join(name).exists() {
+            let said = || std::fs::read_to_string(output).unwrap_or_default();
             assert!(
                 started.elapsed() < Duration::from_secs(30),
-                "init ({name:?}) waits in {wchan:?}"
+                "no {name}: {}",
+                said()
             );
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

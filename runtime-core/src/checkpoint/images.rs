@@ -18,8 +18,10 @@ use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlink
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
 use super::log;
-use crate::errno::of_io;
+use crate::errno::{Words, of_io};
 use crate::error::{Error, ErrorKind};
+use crate::launch;
+use crate::plan::IdMapping;
 use crate::sys::{self, MountAttributes};
 
 /// criu's own name of the link to the images of an earlier dump.
@@ -103,6 +105,36 @@ impl Directory {
             Err(Errno::ENOSYS | Errno::EINVAL) => copy(),
             Err(errno) => Err(self.error("follow no links in", errno)),
         }
+    }
+
+    /// The same for a container whose root is another user on the host: what root has in the
+    /// directory is that user's there, for criu reads images when it is in the user namespace.
+    pub(crate) fn for_user_namespace(&self, uid: u32, gid: u32) -> Result<OwnedFd, Error> {
+        let failed = |errno| {
+            let hint = match errno {
+                Errno::EINVAL => {
+                    ": criu reads images as the container's root, so they have to be on a filesystem that knows id-mapped mounts (ext4, xfs, btrfs, …)"
+                }
+                _ => "",
+            };
+            let text = format!(
+                "give the container's root the {} {}: mount_setattr(2): {}{hint}",
+                self.what,
+                self.path.display(),
+                Words(errno)
+            );
+            Error::text(ErrorKind::Unsupported, text).with_errno(Some(errno))
+        };
+        let range = |host_id| IdMapping {
+            container_id: 0,
+            host_id,
+            size: 1,
+        };
+        let view = self.for_criu(false)?;
+        let namespace = launch::user_namespace(&[range(uid)], &[range(gid)]).map_err(failed)?;
+        launch::map_tree_as(view.as_fd(), false, namespace.as_fd())
+            .map_err(|(_, errno)| failed(errno))?;
+        Ok(view)
     }
 
     /// Refuses what no criu has put here: links, and files that are no files. Whether there is a

@@ -12,6 +12,7 @@ use super::external::{self, External};
 use super::images::Directory;
 use super::restore::{LOG, SCRATCH_NULL, SCRATCH_ROOT};
 use super::streams::Replacements;
+use super::verify;
 use super::verify_mounts::Given;
 use super::{RestoreOptions, filters, points};
 use crate::error::{Error, ErrorKind};
@@ -43,11 +44,32 @@ impl Images {
         };
         work.remove(LOG)?;
         Ok(Self {
-            for_criu: directory.for_criu(has_parent)?,
+            for_criu: view(&directory, plan, has_parent)?,
             work_for_criu: work.for_criu(has_parent && options.work_path.is_none())?,
             directory,
             work,
         })
+    }
+}
+
+/// The images as criu gets them.
+fn view(images: &Directory, plan: &Plan, has_parent: bool) -> Result<OwnedFd, Error> {
+    let ids = &plan.namespaces;
+    let root = (
+        verify::host_id(0, &ids.uid_mappings),
+        verify::host_id(0, &ids.gid_mappings),
+    );
+    match root {
+        (Some(0), Some(0)) => images.for_criu(has_parent),
+        (Some(_), Some(_)) if has_parent => Err(Error::text(
+            ErrorKind::Unsupported,
+            "restore: images with a parent can't be restored into a user namespace",
+        )),
+        (Some(uid), Some(gid)) => images.for_user_namespace(uid, gid),
+        _ => Err(Error::text(
+            ErrorKind::Unsupported,
+            "restore: linux.uidMappings and linux.gidMappings must map the container's root",
+        )),
     }
 }
 

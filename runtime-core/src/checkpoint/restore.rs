@@ -308,7 +308,8 @@ impl Restoration<'_> {
         let scratch = Source::Filesystem {
             kind: c"tmpfs",
             device: Some(c"tmpfs"),
-            options: &[(c"mode", Some(c"0700"))],
+            // In a user namespace criu is another user when it makes files there.
+            options: &[(c"mode", Some(c"1777"))],
         };
         steps.push((
             Step::Mount(mount(scratch, SCRATCH, 0)),

@@ -120,17 +120,22 @@ impl Replacements {
             copies: Vec::new(),
             inherited: Vec::new(),
         };
+        let mut known = Vec::new();
         for (name, stream) in names.into_iter().zip(streams.unwrap_or([0, 1, 2])) {
-            let known = replacements
-                .inherited
-                .iter()
-                .any(|(known, _)| *known == name);
-            if known || !is_inheritable(&name) {
+            if known.contains(&name) || !is_inheritable(&name) {
                 continue;
             }
+            known.push(name.clone());
             // Above the streams, since criu has others of its own there.
             let copy = sys::duplicate_above_streams(stream)
                 .map_err(|errno| Error::call("duplicate a standard stream", errno))?;
+            // criu looks for a file by its path without the slash, and cuts the first letter of
+            // this name as well: so it takes the descriptor as it is. By the whole name it would
+            // open it anew, and want the size and the kind of the file that was there.
+            let name = match name.strip_prefix('f') {
+                Some(cut) => cut.to_owned(),
+                None => name,
+            };
             replacements.inherited.push((name, copy.as_raw_fd()));
             replacements.copies.push(copy);
         }

@@ -387,7 +387,7 @@ pub(super) fn refusal(what: String) -> Error {
 }
 
 /// What an id of the container is on the host; none when it is not mapped.
-fn host_id(id: u32, mappings: &[IdMapping]) -> Option<u32> {
+pub(super) fn host_id(id: u32, mappings: &[IdMapping]) -> Option<u32> {
     if mappings.is_empty() {
         return Some(id);
     }
