@@ -149,7 +149,8 @@ fn a_terminal_comes_back() {
         .stdout(std::fs::File::create(place.directory("first")).unwrap())
         .spawn()
         .unwrap();
-    place.wait_for_file("tmp/ready", &place.directory("first"));
+    place.wait_for_word("ready", &place.directory("first"));
+    std::thread::sleep(Duration::from_millis(200));
     place.checkpoint(&[]).succeeded();
     drop(first.stdin.take());
     first.wait().unwrap();

@@ -121,16 +121,16 @@ impl Place {
         }
     }
 
-    /// Waits for a file of the rootfs; what `output` has is why it does not come.
-    pub(crate) fn wait_for_file(&self, name: &str, output: &Path) {
+    /// Waits until a file, some output, has a word in it.
+    pub(crate) fn wait_for_word(&self, word: &str, output: &Path) {
         let started = Instant::now();
-        while !self.bundle.rootfs().join(name).exists() {
-            let said = || std::fs::read_to_string(output).unwrap_or_default();
-            assert!(
-                started.elapsed() < Duration::from_secs(30),
-                "no {name}: {}",
-                said()
-            );
+        loop {
+            let said = std::fs::read_to_string(output).unwrap_or_default();
+            if said.contains(word) {
+                return;
+            }
+            let patience = Duration::from_secs(30);
+            assert!(started.elapsed() < patience, "{}: {said}", self.id());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
