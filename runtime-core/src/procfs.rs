@@ -112,14 +112,14 @@ impl Procfs {
     /// When the process of this number started, in clock ticks after boot, and its state
     /// letter: proc_pid_stat(5), fields 22 and 3.
     pub(crate) fn start_time(&self, pid: i32) -> Result<(u64, char), Errno> {
-        let stat = self.stat(pid)?;
+        let stat = self.stat(&format!("{pid}/stat"))?;
         Ok((stat.starttime, stat.state))
     }
 
     /// How the process that started then has ended, if it is a zombie: proc_pid_stat(5),
     /// field 52.
     pub(crate) fn unreaped_exit(&self, pid: i32, start_time: u64) -> Option<Exit> {
-        let stat = self.stat(pid).ok()?;
+        let stat = self.stat(&format!("{pid}/stat")).ok()?;
         let is_it = stat.starttime == start_time && stat.state == 'Z';
         let status = stat.exit_code.filter(|_| is_it)?;
         Some(match libc::WIFSIGNALED(status) {
@@ -128,9 +128,15 @@ impl Procfs {
         })
     }
 
-    fn stat(&self, pid: i32) -> Result<procfs_core::process::Stat, Errno> {
+    /// The scheduling policy (SCHED_*) and the niceness in a `stat` file: fields 41 and 19.
+    pub(crate) fn scheduling(&self, path: &str) -> Result<(u32, i64), Errno> {
+        let stat = self.stat(path)?;
+        Ok((stat.policy.ok_or(Errno::EPROTO)?, stat.nice))
+    }
+
+    fn stat(&self, path: &str) -> Result<procfs_core::process::Stat, Errno> {
         use procfs_core::FromRead;
-        let text = self.read(format!("{pid}/stat"))?;
+        let text = self.read(path)?;
         procfs_core::process::Stat::from_read(text.as_bytes()).map_err(|_| Errno::EPROTO)
     }
 

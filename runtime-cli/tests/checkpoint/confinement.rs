@@ -261,3 +261,88 @@ fn a_rule_for_devices_is_that_of_config_json() {
     ]);
     place.finish();
 }
+
+#[test]
+fn another_group_is_refused() {
+    needs!(Root, Criu);
+    refused(
+        "cpgroup",
+        |bundle| bundle.set("/process/user/additionalGids", json!([6])),
+        |bundle| bundle.set("/process/user/additionalGids", json!([7])),
+        &["is of group 6", "additionalGids"],
+    );
+}
+
+#[test]
+fn a_realtime_policy_and_a_better_niceness_are_refused() {
+    needs!(Root, Criu);
+    let scheduler = |policy: &str, nice: i32, priority: u32| json!({"policy": policy, "nice": nice, "priority": priority});
+    let without = |bundle: TestBundle| bundle.set("/process/scheduler", Value::Null);
+    refused(
+        "cpfifo",
+        |bundle| bundle.set("/process/scheduler", scheduler("SCHED_FIFO", 0, 5)),
+        without,
+        &["real-time policy"],
+    );
+    refused(
+        "cpnice",
+        |bundle| bundle.set("/process/scheduler", scheduler("SCHED_OTHER", -5, 0)),
+        without,
+        &["has niceness -5"],
+    );
+}
+
+/// A profile that allows everything but one thing; unloaded when dropped.
+struct Profile(String);
+
+impl Profile {
+    fn load(name: &str) -> Self {
+        let text = format!(
+            "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n\
+             file,\ncapability,\nnetwork,\nsignal,\nptrace,\nunix,\nmount,\numount,\n}}\n"
+        );
+        parser(&["--replace", "--skip-cache"], &text);
+        Self(name.to_owned())
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        parser(&["--remove"], &format!("profile {} {{}}\n", self.0));
+    }
+}
+
+fn parser(flags: &[&str], text: &str) {
+    let mut command = std::process::Command::new("apparmor_parser");
+    testkit::finish_with_input(command.args(flags), text.as_bytes(), crate::place::LIMIT)
+        .succeeded();
+}
+
+#[test]
+fn the_label_is_that_of_config_json() {
+    needs!(Root, Criu, AppArmor, Program("apparmor_parser"));
+    let one = Profile::load("tare-checkpoint-one");
+    let other = Profile::load("tare-checkpoint-other");
+    let under = |bundle: TestBundle, profile: &Profile| {
+        bundle.set("/process/apparmorProfile", profile.0.as_str().into())
+    };
+    let (place, restored) = restore_under(
+        "cplabel",
+        |bundle| under(bundle, &one),
+        |bundle| under(bundle, &other),
+    );
+    restored.succeeded();
+    let pid = place.runtime.state(place.id())["pid"].clone();
+    let label = std::fs::read_to_string(format!("/proc/{pid}/attr/current")).unwrap();
+    assert_eq!(label.trim(), format!("{} (enforce)", other.0));
+    place.wait_beyond(place.count());
+    place.finish();
+
+    // criu gives a label only to what had one.
+    refused(
+        "cpunlabelled",
+        |bundle| bundle,
+        |bundle| under(bundle, &one),
+        &["has the label", "unconfined"],
+    );
+}

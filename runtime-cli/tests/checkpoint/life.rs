@@ -34,6 +34,9 @@ fn a_counter_goes_on_where_it_was() {
     );
     assert!(place.exec(&["cat", "/proc/1/cmdline"]).contains("count"));
     assert_eq!(place.exec(&["hostname"]), "container\n");
+    // Its keyring is its own, not the caller's.
+    let keys = std::fs::read_to_string("/proc/keys").unwrap();
+    assert!(keys.contains(&format!("_ses.{}", place.id())), "{keys}");
     // What was the old standard output is the new one.
     place.wait_beyond(next + 3);
     assert!(

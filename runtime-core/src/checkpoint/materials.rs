@@ -8,9 +8,10 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::criu::Criu;
+use super::entry::{SCRATCH_NULL, SCRATCH_ROOT};
 use super::external::{self, External};
 use super::images::Directory;
-use super::restore::{LOG, SCRATCH_NULL, SCRATCH_ROOT};
+use super::restoration::LOG;
 use super::streams::Replacements;
 use super::verify;
 use super::verify_mounts::Given;

@@ -28,6 +28,7 @@ use crate::plan::PlanOptions;
 mod children;
 mod criu;
 mod dump;
+mod entry;
 mod external;
 mod filters;
 mod images;
@@ -37,11 +38,14 @@ mod materials;
 mod moments;
 mod mountinfo;
 mod points;
+mod restoration;
 mod restore;
+mod restore_hooks;
 mod rpc;
 mod streams;
 mod verify;
 mod verify_mounts;
+mod verify_process;
 mod wire;
 
 /// Bytes that claim to be an answer of criu, read: for a fuzzer.

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use super::restore::Restoration;
+use super::restoration::Restoration;
 use super::rpc::Notice;
 use super::verify::{self, Target};
 use crate::error::{Error, ErrorKind};
