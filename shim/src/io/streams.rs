@@ -12,6 +12,9 @@ use super::{Limits, console};
 use crate::failure::Failure;
 use crate::poller::{Poller, Ready};
 
+/// How many notices are kept for a loop that takes none.
+const MOST_NOTICES: usize = 16;
+
 /// The parts of a token: two lanes of two sources and a sink, the input's two, the logger.
 const LANE_PARTS: u8 = 4;
 const SINK: u8 = 2;
@@ -35,7 +38,6 @@ pub(super) const fn sink_part(lane: u8) -> u8 {
 pub struct Streams {
     limits: Limits,
     serial: u64,
-    registered: bool,
     closed: bool,
     lanes: [Option<Lane>; 2],
     input: Option<Input>,
@@ -52,7 +54,6 @@ impl Streams {
         Self {
             limits,
             serial: 0,
-            registered: false,
             closed: false,
             lanes: [None, None],
             input: None,
@@ -109,9 +110,7 @@ impl Streams {
     /// Begins the relay; the loop knows these streams by `serial`.
     pub fn register(&mut self, poller: &Poller, serial: u64) {
         self.serial = serial;
-        self.registered = true;
-        let limits = self.limits;
-        let desk = desk(&limits, poller, serial, Instant::now());
+        let desk = self.desk(poller, Instant::now());
         for lane in self.lanes.iter_mut().flatten() {
             lane.start(&desk);
         }
@@ -125,8 +124,7 @@ impl Streams {
 
     /// One of the descriptors is ready: moves a bounded number of bytes.
     pub fn ready(&mut self, poller: &Poller, ready: Ready) {
-        let limits = self.limits;
-        let desk = desk(&limits, poller, self.serial, Instant::now());
+        let desk = self.desk(poller, Instant::now());
         match ready.token.part {
             part @ ..INPUT_PART => {
                 let (lane, place) = (part / LANE_PARTS, part % LANE_PARTS);
@@ -157,8 +155,7 @@ impl Streams {
 
     /// Does what is due at `now`.
     pub fn tick(&mut self, poller: &Poller, now: Instant) {
-        let limits = self.limits;
-        let desk = desk(&limits, poller, self.serial, now);
+        let desk = self.desk(poller, now);
         for lane in self.lanes.iter_mut().flatten() {
             lane.tick(&desk);
         }
@@ -207,8 +204,7 @@ impl Streams {
     /// terminal is hung up. A logger is asked to end (SIGTERM) and killed later if it does not;
     /// until then [`Streams::is_closed`] is false.
     pub fn close(&mut self, poller: &Poller) {
-        let limits = self.limits;
-        let desk = desk(&limits, poller, self.serial, Instant::now());
+        let desk = self.desk(poller, Instant::now());
         self.closed = true;
         self.console = None;
         if let Some(input) = self.input.take() {
@@ -239,6 +235,15 @@ impl Streams {
     /// What has happened that an operator should know, for the log.
     pub fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
+    }
+
+    fn desk<'a>(&self, poller: &'a Poller, now: Instant) -> Desk<'a> {
+        Desk {
+            poller,
+            serial: self.serial,
+            now,
+            limits: self.limits,
+        }
     }
 
     fn logger_ready(&mut self, desk: &Desk<'_>) {
@@ -274,14 +279,6 @@ impl Streams {
     fn collect_notices(&mut self) {
         let lanes = self.lanes.iter_mut().flatten();
         self.notices.extend(lanes.filter_map(Lane::take_notice));
-    }
-}
-
-fn desk<'a>(limits: &'a Limits, poller: &'a Poller, serial: u64, now: Instant) -> Desk<'a> {
-    Desk {
-        poller,
-        serial,
-        now,
-        limits,
+        self.notices.truncate(MOST_NOTICES);
     }
 }

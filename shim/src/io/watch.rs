@@ -16,7 +16,7 @@ pub(super) struct Desk<'a> {
     /// The number that the loop knows these streams by.
     pub(super) serial: u64,
     pub(super) now: Instant,
-    pub(super) limits: &'a Limits,
+    pub(super) limits: Limits,
 }
 
 /// A descriptor of ours that the loop may watch.
