@@ -120,3 +120,17 @@ pub fn prepare(request: &Request<'_>) -> Result<Prepared, Failure> {
 pub fn prepare_with(request: &Request<'_>, limits: Limits) -> Result<Prepared, Failure> {
     prepare::prepare(request, limits)
 }
+
+impl ChildStdio {
+    /// The same, lent to a runtime.
+    #[must_use]
+    pub fn lent(&self) -> crate::engine::ChildStdio<'_> {
+        use std::os::fd::AsFd;
+        match self {
+            Self::Pipes(pipes) => {
+                crate::engine::ChildStdio::Descriptors(pipes.each_ref().map(AsFd::as_fd))
+            }
+            Self::Console(socket) => crate::engine::ChildStdio::Terminal(socket.as_fd()),
+        }
+    }
+}

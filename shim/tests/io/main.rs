@@ -1,6 +1,8 @@
 //! The standard streams of a process, on the real kernel: the relay with its loop, FIFOs, pipes,
 //! terminals, files and loggers, and processes at both ends.
 
+#![allow(clippy::unwrap_used, reason = "tests end by a panic")]
+
 mod fifo;
 mod file;
 mod input;
