@@ -189,7 +189,7 @@ fn a_new_reader_ends_the_dropping() {
     rig.until("all of it is read", |streams| streams.dropped() > 4 << 20);
     rig.run_for(Duration::from_millis(50));
     let reader = collect(open_reader(&path));
-    rig.run_for(Duration::from_millis(100));
+    rig.run_for(Duration::from_millis(500));
     writer.write_all(b"after the gap").unwrap();
     drop(writer);
     rig.until("the output is drained", Streams::is_drained);
