@@ -206,6 +206,9 @@ impl Lane {
         }
         let wrote = self.sink.write(self.pending.rest());
         self.pending.advance(wrote.count);
+        if wrote.count > 0 {
+            self.tell_of_a_reader();
+        }
         match wrote.end {
             End::All => self.open(desk),
             End::Full if wrote.count > 0 => self.wait(desk),
@@ -218,14 +221,18 @@ impl Lane {
         }
     }
 
-    /// Everything is written: reads on.
-    fn open(&mut self, desk: &Desk<'_>) {
+    /// Somebody reads what was dropped until now.
+    fn tell_of_a_reader(&mut self) {
         if matches!(self.flow, Flow::Dropping) {
             self.notice = Some(format!(
                 "{} takes bytes again; {} were dropped so far",
                 self.name, self.dropped
             ));
         }
+    }
+
+    /// Everything is written: reads on.
+    fn open(&mut self, desk: &Desk<'_>) {
         self.flow = Flow::Open;
         self.sink.rest(desk);
         self.start(desk);
