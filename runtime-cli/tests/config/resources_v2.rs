@@ -248,3 +248,45 @@ fn a_paused_container_is_frozen_as_a_whole() {
         .succeeded();
     assert!(read(pid, "cgroup.events").contains("frozen 0"));
 }
+
+#[test]
+fn update_changes_each_v2_file_or_says_why_not() {
+    needs!(
+        Root,
+        CgroupV2("memory"),
+        CgroupV2("cpu"),
+        CgroupV2("cpuset"),
+        CgroupV2("pids")
+    );
+    let limits = json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 100}});
+    let (container, pid) = with("v2update", limits).sleeping();
+    let update = |flags: &[&str]| {
+        let words = [&["update"], flags, &[container.id()]].concat();
+        container.runtime.call(&words)
+    };
+    for (flags, file, value) in [
+        (["--memory", "32m"], "memory.max", "33554432"),
+        (["--memory-swap", "64m"], "memory.swap.max", "33554432"),
+        (["--memory-reservation", "16m"], "memory.low", "16777216"),
+        (["--cpu-quota", "60000"], "cpu.max", "60000 100000"),
+        (["--cpu-period", "200000"], "cpu.max", "60000 200000"),
+        (["--cpu-burst", "1000"], "cpu.max.burst", "1000"),
+        (["--cpu-idle", "1"], "cpu.idle", "1"),
+        (["--cpu-idle", "0"], "cpu.idle", "0"),
+        (["--cpuset-cpus", "1"], "cpuset.cpus", "1"),
+        (["--pids-limit", "77"], "pids.max", "77"),
+        (["--pids-limit", "-1"], "pids.max", "max"),
+        (["--memory", "-1"], "memory.max", "max"),
+    ] {
+        update(&flags).succeeded();
+        assert_eq!(read(pid, file), value, "{flags:?}");
+    }
+    let status = proc_file(pid, "status");
+    assert_eq!(status_line(&status, "Cpus_allowed_list"), "1");
+    // One limit that can't be set keeps all of them as they were.
+    let run = update(&["--pids-limit", "5", "--cpuset-cpus", "4000"]);
+    assert_eq!(run.code, 1, "{run}");
+    assert!(run.stderr.contains("cpuset.cpus"), "{run}");
+    assert_eq!(read(pid, "pids.max"), "max");
+    assert_eq!(container.runtime.state(container.id())["status"], "running");
+}

@@ -70,6 +70,9 @@ impl Report {
             Some(_) if self.passed.is_empty() && self.failed.is_empty() => {
                 Some("no test was selected".to_owned())
             }
+            Some(_) if self.passed() == 0 && self.failed.is_empty() => {
+                Some("every test was skipped".to_owned())
+            }
             Some(_) => None,
         }
     }
@@ -190,6 +193,12 @@ mod tests {
             let report = Report::of(stdout, "", ending);
             assert!(!report.is_good(), "{stdout:?} {ending:?}");
         }
+    }
+
+    #[test]
+    fn nothing_but_skips_is_a_failure() {
+        let skips = "SKIPPED a: it needs root\nSKIPPED m::b: it needs root\n";
+        assert!(!Report::of(GOOD, skips, "0 7\n").is_good());
     }
 
     #[test]

@@ -119,7 +119,6 @@ const PARTS: &[Part] = &[
     part("runtime-cli/lifecycle"),
     part("runtime-cli/mute"),
     part("runtime-cli/rootless"),
-    part("runtime-cli/update"),
     part("runtime-cli/events"),
     part("runtime-cli/checkpoint"),
     part("runtime-cli/injected").on(&[Kernel::Debian12]),

@@ -233,6 +233,15 @@ fn a_limit_alone_keeps_what_it_depends_on() {
     finish(&cgroup);
 }
 
+fn memory_used(cgroup: &Cgroup) -> u64 {
+    let paths = cgroup.paths();
+    let file = match paths.get("memory") {
+        Some(path) => format!("{path}/memory.usage_in_bytes"),
+        None => format!("{}/memory.current", paths[UNIFIED_KEY]),
+    };
+    fs::read_to_string(file).unwrap().trim().parse().unwrap()
+}
+
 #[test]
 fn a_limit_below_the_usage_is_refused_where_that_was_asked_for() {
     let Some(trial) = Trial::new("check", &["memory"]) else {
@@ -240,6 +249,12 @@ fn a_limit_below_the_usage_is_refused_where_that_was_asked_for() {
     };
     let cgroup = trial.created("{}");
     let mut child = started(&cgroup, "sleep 1000");
+    // What it used before it came here is not charged to it.
+    let deadline = soon();
+    while memory_used(&cgroup) <= 4096 {
+        assert!(Instant::now() < deadline, "it uses no memory");
+        sleep(Duration::from_millis(5));
+    }
     let low = r#"{"memory": {"limit": 4096, "checkBeforeUpdate": true}, "pids": {"limit": 5}}"#;
     let error = cgroup
         .update_resources(&trial.layout, &change(&trial, low))
