@@ -1,7 +1,7 @@
 //! `update` on real containers: what the kernel's files say afterwards, inside and outside, what
 //! is refused, and what an update does not touch.
 //!
-//! For hosts with cgroup v1 controllers; the files of cgroup v2 are tested beside the code.
+//! `unified` is for hosts with cgroup v2, the others are for controllers of cgroup v1.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +14,7 @@ mod limits;
 mod meanwhile;
 mod peers;
 mod refusals;
+mod unified;
 
 /// A container with some limits, and the promise that nothing of it remains.
 struct Subject {

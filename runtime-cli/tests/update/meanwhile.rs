@@ -9,7 +9,8 @@ use testkit::needs;
 use crate::Subject;
 
 /// Reads a byte of kernel memory's device (1:1), and of a device that is always there.
-const DEVICES: &str = "rm -f /tmp/m; mknod /tmp/m c 1 1 && head -c 1 /tmp/m >/dev/null; echo $?;
+pub(crate) const DEVICES: &str =
+    "rm -f /tmp/m; mknod /tmp/m c 1 1 && head -c 1 /tmp/m >/dev/null; echo $?;
     head -c 1 /dev/zero >/dev/null; echo $?";
 
 #[test]

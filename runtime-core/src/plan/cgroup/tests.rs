@@ -308,6 +308,16 @@ fn an_update_may_leave_out_what_holds_already() {
     let nothing = r#"{"memory": {"limit": 0, "swap": 0}, "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "",
         "mems": " "}, "blockIO": {"weight": 0}, "devices": [{"allow": true, "access": "nonsense"}]}"#;
     assert_eq!(update(&v2(), nothing), Ok(Resources::default()));
+    // As docker 20.10 sends `docker update --pids-limit 30`.
+    let pids = r#"{"memory": {"limit": 0, "reservation": 0, "kernel": 0},
+        "cpu": {"shares": 0, "quota": 0, "period": 0}, "pids": {"limit": 30}, "blockIO": {"weight": 0}}"#;
+    for host in [v1(), v2()] {
+        let expected = Resources {
+            pids_limit: Some(Limit::At(30)),
+            ..Resources::default()
+        };
+        assert_eq!(update(&host, pids), Ok(expected));
+    }
     let wrong =
         r#"{"memory": {"limit": 100, "swap": 99}, "pids": {"limit": 1}, "cpu": {"idle": 2}}"#;
     assert_snapshot!(update(&v2(), wrong).unwrap_err(), @"/memory/swap: is memory and swap together: must be at least memory.limit, 100; /cpu/idle: must be 0 or 1");
