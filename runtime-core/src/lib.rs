@@ -41,7 +41,7 @@ pub use container::{Container, State};
 pub use error::{Error, ErrorKind};
 pub use exec::ExecOptions;
 pub use id::ContainerId;
-pub use plan::{Plan, PlanOptions};
+pub use plan::{CgroupDriver, Plan, PlanOptions};
 pub use process::{Exit, Process};
 pub use runtime::{CreateOptions, Rootless, Runtime};
 pub use state::Status;
