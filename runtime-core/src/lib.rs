@@ -37,6 +37,7 @@ pub mod time;
 pub mod violation;
 
 pub use bundle::Bundle;
+pub use cgroup::systemd::UserBus;
 pub use container::{Container, State};
 pub use error::{Error, ErrorKind};
 pub use exec::ExecOptions;

@@ -13,6 +13,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 
 use crate::bundle::Bundle;
+use crate::cgroup::systemd::{StartedUnit, Systemd, UserBus};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::{Container, State};
 use crate::error::{Error, ErrorKind};
@@ -20,10 +21,10 @@ use crate::hooks::{self, HookKind, HookSetting};
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::launch::{self, LaunchError};
-use crate::plan::{Plan, PlanOptions, RootEntry};
+use crate::plan::{CgroupDriver, Plan, PlanOptions, RootEntry};
 use crate::process::Process;
 use crate::procfs::Procfs;
-use crate::state::{self, Record, StateDirectory, StateRoot, Status};
+use crate::state::{self, Record, RecordedUnit, StateDirectory, StateRoot, Status};
 
 /// How long removing cgroups and killing what is in them may take.
 pub(crate) const REMOVAL_DEADLINE: Duration = Duration::from_secs(10);
@@ -46,6 +47,8 @@ pub struct Runtime {
     root: StateRoot,
     environment: Vec<CString>,
     rootless: Rootless,
+    cgroup_driver: CgroupDriver,
+    user_bus: UserBus,
 }
 
 /// What the caller gives a new container besides its bundle.
@@ -81,6 +84,8 @@ impl Runtime {
             root: StateRoot::new(root),
             environment: Vec::new(),
             rootless: Rootless::Auto,
+            cgroup_driver: CgroupDriver::Filesystem,
+            user_bus: UserBus::default(),
         }
     }
 
@@ -97,6 +102,33 @@ impl Runtime {
     pub fn with_rootless(mut self, rootless: Rootless) -> Self {
         self.rootless = rootless;
         self
+    }
+
+    /// Says who makes the cgroups of new containers; those that exist remember who made theirs.
+    #[must_use]
+    pub fn with_cgroup_driver(mut self, driver: CgroupDriver) -> Self {
+        self.cgroup_driver = driver;
+        self
+    }
+
+    /// Says how to reach the systemd of the user, for a caller without privilege.
+    #[must_use]
+    pub fn with_user_bus(mut self, user_bus: UserBus) -> Self {
+        self.user_bus = user_bus;
+        self
+    }
+
+    pub(crate) fn user_bus(&self) -> &UserBus {
+        &self.user_bus
+    }
+
+    /// The options of a plan with what this handle says.
+    fn plan_options(&self, options: &PlanOptions) -> PlanOptions {
+        let mut options = options.clone();
+        if self.cgroup_driver != CgroupDriver::default() {
+            options.cgroup_driver = self.cgroup_driver;
+        }
+        options
     }
 
     pub(crate) fn environment(&self) -> &[CString] {
@@ -124,7 +156,7 @@ impl Runtime {
             bundle.path(),
             id,
             &host,
-            options,
+            &self.plan_options(options),
         )?)
     }
 
@@ -206,8 +238,14 @@ impl Runtime {
     ) -> Result<Container, Error> {
         let procfs = procfs()?;
         let host = Host::probe(&procfs)?;
-        let plan = Plan::new(&bundle.spec()?, bundle.path(), id, &host, &options.plan)?;
+        let plan_options = self.plan_options(&options.plan);
+        let plan = Plan::new(&bundle.spec()?, bundle.path(), id, &host, &plan_options)?;
         check_console(&plan, options)?;
+        let unit = plan.cgroup.unit.as_ref();
+        let systemd = unit
+            .map(|unit| Systemd::connect(unit.manager, &self.user_bus))
+            .transpose()
+            .map_err(CgroupError::from)?;
         let directory = self.root.reserve(id)?;
         let mut creation = Creation {
             runtime: self,
@@ -218,7 +256,7 @@ impl Runtime {
             config: bundle.config(),
             record: intent(id, bundle, &plan, &host),
         };
-        match creation.make(&directory, gate) {
+        match creation.make(&directory, systemd, gate) {
             Ok(launched) => Ok(Container::new(
                 self.clone(),
                 creation.record,
@@ -263,14 +301,20 @@ fn intent(id: &ContainerId, bundle: &Bundle, plan: &Plan, host: &Host) -> Record
         .iter()
         .fold(0, |all, joined| all | joined.kind);
     let rootfs = Path::new(std::ffi::OsStr::from_bytes(plan.rootfs.path.to_bytes()));
+    let record = Record::new(id, bundle.path().to_owned(), rootfs.to_owned());
     Record {
+        systemd_unit: plan
+            .cgroup
+            .unit
+            .as_ref()
+            .map(|unit| RecordedUnit::new(unit, &record)),
         owner: host.euid,
         cgroup_paths: crate::cgroup::planned_paths(&host.cgroups, &plan.cgroup),
         namespaces: plan.namespaces.new | joined,
         own_pid_namespace: plan.namespaces.new & libc::CLONE_NEWPID as u64 != 0,
         chroot: plan.rootfs.entry == RootEntry::Chroot,
         keyring: plan.keyring.is_some(),
-        ..Record::new(id, bundle.path().to_owned(), rootfs.to_owned())
+        ..record
     }
 }
 
@@ -291,10 +335,14 @@ impl Creation<'_> {
     fn make(
         &mut self,
         directory: &StateDirectory,
+        systemd: Option<Systemd>,
         gate: Gate,
     ) -> Result<(Process, Option<Cgroup>), Error> {
         directory.write_intent(&self.record, self.config)?;
-        let cgroup = self.make_cgroup(directory)?;
+        let mut cgroup = match systemd {
+            Some(systemd) => self.start_unit(directory, systemd)?,
+            None => self.make_cgroup(directory)?,
+        };
         let listener = match gate {
             Gate::Socket => Some(listen_for_start(directory)?),
             Gate::Here => None,
@@ -302,7 +350,13 @@ impl Creation<'_> {
         let launched = self
             .launch(&cgroup, listener)
             .map_err(|error| blame_memory(error, &cgroup))?;
-        match self.commit(directory, &launched) {
+        let settled = cgroup
+            .as_mut()
+            .map_or(Ok(()), |c| c.settle(&self.plan.cgroup));
+        let committed = settled
+            .map_err(Error::from)
+            .and_then(|()| self.commit(directory, &launched));
+        match committed {
             Ok(()) => {}
             Err(error) => {
                 launched.abandon();
@@ -318,7 +372,6 @@ impl Creation<'_> {
         if gate == Gate::Here {
             self.poststart(&process)?;
         }
-        let mut cgroup = cgroup;
         if let Some(cgroup) = &mut cgroup {
             cgroup.keep();
             cgroup.close_task_files();
@@ -353,6 +406,27 @@ impl Creation<'_> {
                 Ok(Some(cgroup))
             }
         }
+    }
+
+    /// The container's cgroups as a unit of systemd, with their limits.
+    fn start_unit(
+        &mut self,
+        directory: &StateDirectory,
+        systemd: Systemd,
+    ) -> Result<Option<Cgroup>, Error> {
+        let (plan, layout) = (&self.plan.cgroup, &self.host.cgroups);
+        let (Some(unit), Some(recorded)) = (&plan.unit, &self.record.systemd_unit) else {
+            return Ok(None);
+        };
+        let place = (plan, layout, self.procfs);
+        let user = &self.runtime.user_bus;
+        let started = StartedUnit::start(systemd, unit, &recorded.description, place, user);
+        let started = started.map_err(CgroupError::from)?;
+        self.record.cgroups_owned = 1;
+        directory.mark_cgroups_owned()?;
+        let cgroup = Cgroup::create_in_unit(layout, plan, started)?;
+        cgroup.apply_before_birth(plan)?;
+        Ok(Some(cgroup))
     }
 
     fn launch(

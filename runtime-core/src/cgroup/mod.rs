@@ -6,6 +6,8 @@
 //!        │              │    v2: clone3 with CLONE_INTO_CGROUP and v2_dir
 //!        └──────────────┴─ dropped before keep: what create made is removed
 //!
+//!  Cgroup::create_in_unit ──▶ the same, but systemd makes the directories: see `systemd`
+//!
 //!  Cgroup::open(paths) ──▶ freeze, thaw, processes, kill_all, remove  (later operations)
 //! ```
 //!
@@ -28,6 +30,7 @@ use self::directory::Directory;
 pub use self::error::{CgroupError, Hint, Leftover};
 pub use self::layout::probe;
 pub use self::planned::planned_paths;
+use self::systemd::StartedUnit;
 
 mod apply;
 mod create;
@@ -41,6 +44,8 @@ mod layout;
 mod planned;
 mod processes;
 mod remove;
+mod settle;
+pub mod systemd;
 mod v1;
 mod v2;
 
@@ -58,6 +63,8 @@ pub struct Cgroup {
     /// Whether all directories were found new or empty: until then one of them may be somebody
     /// else's, with processes in it.
     is_ours: bool,
+    /// systemd's unit, while create may have to undo it. Dropped after all processes are.
+    unit: Option<StartedUnit>,
 }
 
 /// The container's directory in one hierarchy.
@@ -141,6 +148,7 @@ impl Cgroup {
             task_files: Vec::new(),
             undo: false,
             is_ours: false,
+            unit: None,
         }
     }
 
@@ -164,6 +172,9 @@ impl Cgroup {
     /// Lets what create made stay when this value goes.
     pub fn keep(&mut self) {
         self.undo = false;
+        if let Some(mut unit) = self.unit.take() {
+            unit.keep();
+        }
     }
 
     /// The numbers of [`v1_task_files`](Self::v1_task_files), for a child that inherits them.
