@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::duration;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -19,7 +20,7 @@ pub(crate) struct Flag {
     pub(crate) short: Option<&'static str>,
     /// What follows it.
     pub(crate) takes: Takes,
-    /// One clause for the help text.
+    /// One clause for the help text; a flag without one is not shown there.
     pub(crate) help: &'static str,
 }
 
@@ -36,6 +37,8 @@ pub(crate) enum Takes {
     Number(&'static str),
     /// Such numbers; each one counts.
     Numbers(&'static str),
+    /// A time with its unit, as Go has it; the last one counts.
+    Duration(&'static str),
 }
 
 impl Takes {
@@ -43,9 +46,11 @@ impl Takes {
     pub(crate) fn placeholder(self) -> Option<&'static str> {
         match self {
             Self::Nothing => None,
-            Self::Text(word) | Self::Texts(word) | Self::Number(word) | Self::Numbers(word) => {
-                Some(word)
-            }
+            Self::Text(word)
+            | Self::Texts(word)
+            | Self::Number(word)
+            | Self::Numbers(word)
+            | Self::Duration(word) => Some(word),
         }
     }
 
@@ -150,6 +155,11 @@ impl<'a> Parsed<'a> {
         self.text(flag).and_then(parse_number).unwrap_or(0)
     }
 
+    /// The time given for a flag, in nanoseconds, if one is.
+    pub(crate) fn duration_ns(&self, flag: &Flag) -> Option<i64> {
+        self.text(flag).and_then(duration::parse)
+    }
+
     /// Every number given for a flag, in order.
     pub(crate) fn numbers(&self, flag: &Flag) -> impl Iterator<Item = u32> {
         self.texts(flag).filter_map(parse_number)
@@ -167,7 +177,7 @@ pub(crate) enum ParseError<'a> {
     NeedsArgument(&'a str),
     /// A switch with a value that is neither true nor false.
     NotBoolean(&'a str, &'a str),
-    /// A number was wanted.
+    /// A number, or a time, was wanted.
     NotNumber(&'a str, &'a str),
 }
 
@@ -237,8 +247,12 @@ fn parse_flag<'a>(
         (_, Some(text)) => text,
         (_, None) => rest.next().ok_or(ParseError::NeedsArgument(spelled))?,
     };
-    let numeric = matches!(flag.takes, Takes::Number(_) | Takes::Numbers(_));
-    if numeric && parse_number(value).is_none() {
+    let is_legal = match flag.takes {
+        Takes::Number(_) | Takes::Numbers(_) => parse_number(value).is_some(),
+        Takes::Duration(_) => duration::parse(value).is_some(),
+        Takes::Nothing | Takes::Text(_) | Takes::Texts(_) => true,
+    };
+    if !is_legal {
         return Err(ParseError::NotNumber(spelled, value));
     }
     Ok((flag.name, value))

@@ -196,6 +196,109 @@ pub(crate) const IGNORE_PAUSED: Flag = switch(
     "start the process in a paused container, too; it runs after resume",
 );
 
+// --- update
+
+pub(crate) const RESOURCES: Flag = taking(
+    "resources",
+    Some("r"),
+    Takes::Text("FILE"),
+    "read the limits from FILE, or from standard input with -",
+);
+pub(crate) const BLKIO_WEIGHT: Flag = taking(
+    "blkio-weight",
+    None,
+    Takes::Text("N"),
+    "share of block I/O, 10 to 1000",
+);
+pub(crate) const CPU_PERIOD: Flag = taking(
+    "cpu-period",
+    None,
+    Takes::Text("US"),
+    "length of the period that --cpu-quota is a part of, 1000 to 1000000",
+);
+pub(crate) const CPU_QUOTA: Flag = taking(
+    "cpu-quota",
+    None,
+    Takes::Text("US"),
+    "CPU time in each period, 1000 or more; below 0: no limit",
+);
+pub(crate) const CPU_BURST: Flag = taking(
+    "cpu-burst",
+    None,
+    Takes::Text("US"),
+    "unused CPU time that may be saved up",
+);
+pub(crate) const CPU_SHARE: Flag = taking(
+    "cpu-share",
+    None,
+    Takes::Text("N"),
+    "share of CPU time, 2 to 262144 (new containers have 1024)",
+);
+pub(crate) const CPU_RT_PERIOD: Flag = taking(
+    "cpu-rt-period",
+    None,
+    Takes::Text("US"),
+    "length of the period that --cpu-rt-runtime is a part of (cgroup v1)",
+);
+pub(crate) const CPU_RT_RUNTIME: Flag = taking(
+    "cpu-rt-runtime",
+    None,
+    Takes::Text("US"),
+    "real-time CPU time in each period (cgroup v1)",
+);
+pub(crate) const CPUSET_CPUS: Flag = taking(
+    "cpuset-cpus",
+    None,
+    Takes::Text("LIST"),
+    "CPUs to run on, such as 0-3,7",
+);
+pub(crate) const CPUSET_MEMS: Flag = taking(
+    "cpuset-mems",
+    None,
+    Takes::Text("LIST"),
+    "memory nodes to use",
+);
+pub(crate) const KERNEL_MEMORY: Flag = taking("kernel-memory", None, Takes::Text("BYTES"), "");
+pub(crate) const KERNEL_MEMORY_TCP: Flag =
+    taking("kernel-memory-tcp", None, Takes::Text("BYTES"), "");
+pub(crate) const MEMORY: Flag = taking("memory", None, Takes::Text("BYTES"), "limit of memory");
+pub(crate) const CPU_IDLE: Flag = taking(
+    "cpu-idle",
+    None,
+    Takes::Text("0|1"),
+    "1: run only when no CPU has anything else to do; 0: not so, with the default share",
+);
+pub(crate) const MEMORY_RESERVATION: Flag = taking(
+    "memory-reservation",
+    None,
+    Takes::Text("BYTES"),
+    "memory that is not reclaimed while there is other (cgroup v1: soft limit)",
+);
+pub(crate) const MEMORY_SWAP: Flag = taking(
+    "memory-swap",
+    None,
+    Takes::Text("BYTES"),
+    "limit of memory and swap together",
+);
+pub(crate) const PIDS_LIMIT: Flag = taking(
+    "pids-limit",
+    None,
+    Takes::Text("N"),
+    "limit of processes and threads; -1: no limit",
+);
+pub(crate) const L3_CACHE_SCHEMA: Flag = taking(
+    "l3-cache-schema",
+    None,
+    Takes::Text("TEXT"),
+    "Intel RDT (not supported yet)",
+);
+pub(crate) const MEM_BW_SCHEMA: Flag = taking(
+    "mem-bw-schema",
+    None,
+    Takes::Text("TEXT"),
+    "Intel RDT (not supported yet)",
+);
+
 // --- other commands
 
 pub(crate) const FORCE: Flag = switch(
@@ -208,6 +311,13 @@ pub(crate) const ALL: Flag = switch(
     Some("a"),
     "signal every process of the container; no error if it has stopped",
 );
+pub(crate) const INTERVAL: Flag = taking(
+    "interval",
+    None,
+    Takes::Duration("TIME"),
+    "show statistics every TIME, such as 500ms or 1m30s (default: 5s)",
+);
+pub(crate) const STATS: Flag = switch("stats", None, "show the statistics once, and end");
 pub(crate) const TABLE_OR_JSON: Flag = taking(
     "format",
     Some("f"),

@@ -52,6 +52,7 @@ fn options(text: &mut String, flags: &[&Flag]) {
     let described: Vec<(String, &str)> = flags
         .iter()
         .chain([&&HELP])
+        .filter(|flag| !flag.help.is_empty())
         .map(|flag| (spelling(flag), flag.help))
         .collect();
     rows(

@@ -1,5 +1,6 @@
 //! From arguments to an exit status: global flags, then one command.
 
+use runtime_core::features::SPECIFICATION;
 use runtime_core::protect;
 
 use crate::command_line::{Command, HELP, ParseError, Parsed, parse};
@@ -100,17 +101,13 @@ fn run_command(
 }
 
 fn find(name: &str) -> Result<&'static Command, Failure> {
-    if let Some(command) = commands::COMMANDS
+    commands::COMMANDS
         .iter()
         .find(|command| command.name == name)
-    {
-        return Ok(command);
-    }
-    Err(if commands::NOT_YET.contains(&name) {
-        Failure::new(format_args!("{name} is not supported yet"))
-    } else {
-        Failure::new(format_args!("No help topic for '{name}'")).ending(Exit::UnknownCommand)
-    })
+        .copied()
+        .ok_or_else(|| {
+            Failure::new(format_args!("No help topic for '{name}'")).ending(Exit::UnknownCommand)
+        })
 }
 
 fn show_help(name: Option<&str>) -> Result<Exit, Failure> {
@@ -151,6 +148,3 @@ pub(crate) const COMMIT: &str = match option_env!("TARE_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
-
-/// The version of runtime-spec that this program implements.
-pub(crate) const SPECIFICATION: &str = "1.3.0";

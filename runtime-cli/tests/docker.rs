@@ -267,6 +267,53 @@ fn shares_and_weights_are_those_that_runc_sets() {
 }
 
 #[test]
+fn an_update_changes_a_running_container() {
+    needs!(
+        Root,
+        Engines,
+        CgroupV1("memory"),
+        CgroupV1("cpu"),
+        CgroupV1("pids")
+    );
+    let seen = as_with_runc("update", |docker| {
+        let name = docker.sleeper(&["--memory", "64m", "--memory-swap", "64m"]);
+        let files = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes \
+            memory/memory.memsw.limit_in_bytes memory/memory.soft_limit_in_bytes cpu/cpu.shares \
+            cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpuset/cpuset.cpus pids/pids.max";
+        let look = || outcome(docker.docker(&["exec", name, "sh", "-c", files]));
+        let update = |flags: &[&str]| {
+            let updated = docker.docker(&[&["update"], flags, &[name]].concat());
+            (updated.code, look())
+        };
+        [
+            update(&["--memory", "128m", "--memory-swap", "256m"]),
+            update(&[
+                "--memory",
+                "32m",
+                "--memory-swap",
+                "32m",
+                "--memory-reservation",
+                "16m",
+            ]),
+            update(&["--cpus", "0.5", "--cpuset-cpus", "1", "--cpu-shares", "77"]),
+            update(&["--cpus", "0.75"]),
+            update(&["--pids-limit", "30"]),
+            update(&["--pids-limit", "-1"]),
+            update(&["--memory", "7m", "--memory-swap", "7m", "--restart", "no"]),
+        ]
+    });
+    let (code, (_, files)) = &seen[6];
+    assert_eq!(*code, 0, "{files}");
+    let lines: Vec<&str> = files.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "7340032", "7340032", "16777216", "77", "75000", "100000", "1", "max"
+        ]
+    );
+}
+
+#[test]
 fn volumes_tmpfs_and_a_read_only_rootfs_are_writable_as_asked() {
     needs!(Root, Engines);
     let seen = as_with_runc("volumes", |docker| {

@@ -279,7 +279,7 @@ fn limits_that_can_not_be_set_are_refused() {
         UserNamespaces,
         Program("useradd"),
         Program("setpriv"),
-        CgroupV1("pids")
+        Cgroup("pids")
     );
     let account = Account::new("limits");
     account.script("true");
@@ -297,7 +297,7 @@ fn the_rootless_flag_says_whether_missing_cgroups_are_an_error() {
         UserNamespaces,
         Program("useradd"),
         Program("setpriv"),
-        CgroupV1("pids")
+        Cgroup("pids")
     );
     let account = Account::new("flag");
     account.script("echo ran");
@@ -459,4 +459,19 @@ fn capability(number: u8) -> Option<String> {
     testkit::Fact::Capability(number)
         .holds()
         .then(|| format!("CAP_{name}"))
+}
+
+#[test]
+fn limits_are_refused_where_there_is_no_cgroup_to_set_them_in() {
+    needs!(Root, UserNamespaces, Program("useradd"), Program("setpriv"));
+    let account = Account::new("update");
+    account.script("sleep 1000");
+    account.run(&["run", "--detach"]).succeeded();
+    let id = account.marker.as_str();
+    let update = account.tare(&["update", "--memory", "9m", id]);
+    assert_eq!(update.code, 1, "{update}");
+    let said = format!("cannot update {id}: it has no cgroup of its own (rootless)");
+    assert!(update.stderr.contains(&said), "{update}");
+    account.tare(&["delete", "--force", id]).succeeded();
+    account.done();
 }

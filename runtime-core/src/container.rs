@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::id::ContainerId;
 use crate::launch;
 use crate::plan::{Plan, PlanOptions};
-use crate::process::Process;
+use crate::process::{Exit, Process};
 use crate::runtime::{REMOVAL_DEADLINE, Runtime, procfs};
 use crate::spec::Spec;
 use crate::state::{
@@ -133,6 +133,31 @@ impl Container {
         self.process.as_ref()
     }
 
+    /// Its init process, for a program that watches it itself.
+    #[must_use]
+    pub fn into_init(self) -> Option<Process> {
+        self.process
+    }
+
+    /// Whether its processes end with init, since the pid namespace is its own.
+    #[must_use]
+    pub fn has_own_pid_namespace(&self) -> bool {
+        self.record.own_pid_namespace
+    }
+
+    /// The number that its init has or had in the runtime's pid namespace; 0 before there is one.
+    #[must_use]
+    pub fn init_pid(&self) -> i32 {
+        self.record.init_process_pid
+    }
+
+    /// How its init has ended, for who can't wait for it: known as long as its parent has not.
+    #[must_use]
+    pub fn unreaped_exit(&self) -> Option<Exit> {
+        let (pid, start) = (self.record.init_process_pid, self.record.init_process_start);
+        procfs().ok()?.unreaped_exit(pid, start)
+    }
+
     /// What config.json asks for and can't be given, where the specification wants a warning
     /// and no error; known to the program that made the container.
     #[must_use]
@@ -221,7 +246,11 @@ impl Container {
     }
 
     /// Init, if it is there: the same process by its start time, and no zombie.
-    pub(crate) fn init_process(&self) -> Result<Option<Process>, Error> {
+    ///
+    /// # Errors
+    ///
+    /// When the kernel can't be asked.
+    pub fn init_process(&self) -> Result<Option<Process>, Error> {
         let pid = self.record.init_process_pid;
         if pid == 0 {
             return Ok(None);
@@ -550,7 +579,7 @@ impl Container {
         Ok(self.cgroup()?.processes()?)
     }
 
-    fn require_cgroup(&self, act: &str) -> Result<(), Error> {
+    pub(crate) fn require_cgroup(&self, act: &str) -> Result<(), Error> {
         if self.record.cgroup_paths.is_empty() {
             let text = format!(
                 "cannot {act} {}: it has no cgroup of its own (rootless)",
@@ -563,6 +592,6 @@ impl Container {
 }
 
 /// Whether the cgroup has been removed while it was looked at.
-fn is_gone(error: &CgroupError) -> bool {
+pub(crate) fn is_gone(error: &CgroupError) -> bool {
     matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV))
 }

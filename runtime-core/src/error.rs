@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Hook,
     /// The cgroups refused something.
     Cgroup,
+    /// criu failed, or said what no criu says.
+    Criu,
     /// Something was waited for in vain.
     TimedOut,
     /// The container's state on disk is unusable.
@@ -64,6 +66,8 @@ enum Cause {
     Bundle(BundleError),
     #[error("config.json: {0}")]
     Violations(Violations),
+    #[error("resources: {0}")]
+    Resources(Violations),
     #[error(transparent)]
     Host(HostError),
     #[error(transparent)]
@@ -83,11 +87,12 @@ impl Error {
         self.kind
     }
 
-    /// The rules that config.json breaks, if that is what went wrong.
+    /// The rules that config.json, or the resources of an update, breaks, if that is what went
+    /// wrong.
     #[must_use]
     pub fn violations(&self) -> Option<&Violations> {
         match &self.cause {
-            Cause::Violations(violations) => Some(violations),
+            Cause::Violations(violations) | Cause::Resources(violations) => Some(violations),
             _ => None,
         }
     }
@@ -121,8 +126,27 @@ impl Error {
         }
     }
 
+    /// The rules that the resources of an update break.
+    pub(crate) fn resources(violations: Violations) -> Self {
+        Self {
+            kind: ErrorKind::InvalidConfig,
+            cause: Cause::Resources(violations),
+            errno: None,
+        }
+    }
+
     pub(crate) fn with_errno(self, errno: Option<Errno>) -> Self {
         Self { errno, ..self }
+    }
+
+    /// The same error with more to say at its end.
+    pub(crate) fn with_hint(self, hint: &str) -> Self {
+        let errno = self.errno().map(Errno::from_raw);
+        Self {
+            kind: self.kind,
+            cause: Cause::Text(format!("{}{hint}", self.cause)),
+            errno,
+        }
     }
 
     pub(crate) fn call(act: impl Into<String>, errno: Errno) -> Self {

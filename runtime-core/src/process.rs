@@ -63,12 +63,14 @@ impl Process {
         Self { pid, pidfd }
     }
 
-    /// Takes hold of the process that has this number now.
+    /// Takes hold of the process that has this number now: pidfd_open(2). A number may have
+    /// been reused, but for that of a child which nobody else reaps; of one that ought to be,
+    /// [`Process::is_child`] tells.
     ///
     /// # Errors
     ///
-    /// ESRCH when there is none.
-    pub(crate) fn open(pid: i32) -> Result<Self, Errno> {
+    /// ESRCH when there is none, EINVAL for a number that is none.
+    pub fn open(pid: i32) -> Result<Self, Errno> {
         pidfd::open(pid).map(|pidfd| Self { pid, pidfd })
     }
 
@@ -108,7 +110,8 @@ impl Process {
     }
 
     /// Whether it is a child of this program that has not been reaped.
-    pub(crate) fn is_child(&self) -> bool {
+    #[must_use]
+    pub fn is_child(&self) -> bool {
         pidfd::is_child(self.pidfd.as_fd())
     }
 

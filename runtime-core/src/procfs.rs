@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
+use crate::process::Exit;
+
 /// The root of the host's procfs, open.
 ///
 /// Security advisories of the whole field come from writes that were meant for a procfs file
@@ -67,14 +69,75 @@ impl Procfs {
         }
     }
 
+    /// The root directory of a process, over its magic link.
+    pub(crate) fn root_of(&self, pid: i32) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(
+            &self.0,
+            format!("{pid}/root").as_str(),
+            flags,
+            Mode::empty(),
+        )
+    }
+
+    /// What a magic link of a process says it leads to, such as `net:[4026531840]`.
+    pub(crate) fn link(&self, path: &str) -> Result<String, Errno> {
+        let text = nix::fcntl::readlinkat(&self.0, path)?;
+        text.into_string().map_err(|_| Errno::EPROTO)
+    }
+
+    /// The metadata of what a path leads to, over a magic link.
+    pub(crate) fn status(&self, path: &str) -> Result<nix::sys::stat::FileStat, Errno> {
+        nix::sys::stat::fstatat(&self.0, path, nix::fcntl::AtFlags::empty())
+    }
+
+    /// The names in a directory that are numbers: processes, threads, descriptors.
+    pub(crate) fn numbers(&self, path: &str) -> Result<Vec<i32>, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut directory = nix::dir::Dir::openat(&self.0, path, flags, Mode::empty())?;
+        let mut numbers = Vec::new();
+        for entry in directory.iter() {
+            let entry = entry?;
+            numbers.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .ok()
+                    .and_then(|name| name.parse::<i32>().ok()),
+            );
+        }
+        Ok(numbers)
+    }
+
     /// When the process of this number started, in clock ticks after boot, and its state
     /// letter: proc_pid_stat(5), fields 22 and 3.
     pub(crate) fn start_time(&self, pid: i32) -> Result<(u64, char), Errno> {
-        use procfs_core::FromRead;
-        let text = self.read(format!("{pid}/stat"))?;
-        let stat =
-            procfs_core::process::Stat::from_read(text.as_bytes()).map_err(|_| Errno::EPROTO)?;
+        let stat = self.stat(&format!("{pid}/stat"))?;
         Ok((stat.starttime, stat.state))
+    }
+
+    /// How the process that started then has ended, if it is a zombie: proc_pid_stat(5),
+    /// field 52.
+    pub(crate) fn unreaped_exit(&self, pid: i32, start_time: u64) -> Option<Exit> {
+        let stat = self.stat(&format!("{pid}/stat")).ok()?;
+        let is_it = stat.starttime == start_time && stat.state == 'Z';
+        let status = stat.exit_code.filter(|_| is_it)?;
+        Some(match libc::WIFSIGNALED(status) {
+            true => Exit::Signal(libc::WTERMSIG(status)),
+            false => Exit::Code(libc::WEXITSTATUS(status)),
+        })
+    }
+
+    /// The scheduling policy (SCHED_*) and the niceness in a `stat` file: fields 41 and 19.
+    pub(crate) fn scheduling(&self, path: &str) -> Result<(u32, i64), Errno> {
+        let stat = self.stat(path)?;
+        Ok((stat.policy.ok_or(Errno::EPROTO)?, stat.nice))
+    }
+
+    fn stat(&self, path: &str) -> Result<procfs_core::process::Stat, Errno> {
+        use procfs_core::FromRead;
+        let text = self.read(path)?;
+        procfs_core::process::Stat::from_read(text.as_bytes()).map_err(|_| Errno::EPROTO)
     }
 
     /// The raw descriptor, for the child's program.
@@ -86,5 +149,38 @@ impl Procfs {
 impl AsFd for Procfs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// How a child has ended that nobody has waited for.
+    fn unreaped(script: &str) -> Option<Exit> {
+        let procfs = Procfs::open().unwrap();
+        let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let started = Instant::now();
+        let (start_time, _) = procfs.start_time(pid).unwrap();
+        assert_eq!(procfs.unreaped_exit(pid, start_time), None, "it runs");
+        while procfs.start_time(pid).unwrap().1 != 'Z' {
+            assert!(started.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(procfs.unreaped_exit(pid, start_time + 1), None, "another");
+        let exit = procfs.unreaped_exit(pid, start_time);
+        child.wait().unwrap();
+        assert_eq!(procfs.unreaped_exit(pid, start_time), None, "reaped");
+        exit
+    }
+
+    #[test]
+    fn a_zombie_says_how_it_has_ended() {
+        assert_eq!(unreaped("sleep 0.2; exit 3"), Some(Exit::Code(3)));
+        assert_eq!(unreaped("sleep 0.2; kill -9 $$"), Some(Exit::Signal(9)));
     }
 }

@@ -293,7 +293,7 @@ fn check_console(plan: &Plan, options: &CreateOptions<'_>) -> Result<(), Error> 
 }
 
 /// What is written before anything is done.
-fn intent(id: &ContainerId, bundle: &Bundle, plan: &Plan, host: &Host) -> Record {
+pub(crate) fn intent(id: &ContainerId, bundle: &Bundle, plan: &Plan, host: &Host) -> Record {
     use std::os::unix::ffi::OsStrExt;
     let joined = plan
         .namespaces

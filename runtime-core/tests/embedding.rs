@@ -243,8 +243,9 @@ fn a_signal_for_all_reaches_every_process() {
     if needs_root() {
         return;
     }
-    let script = "(trap 'touch /child; exit' USR1; while :; do sleep 0.1; done) & \
-                  trap 'touch /init' USR1; touch /ready; \
+    let script = "(trap 'touch /child; exit' USR1; touch /armed; while :; do sleep 0.1; done) & \
+                  trap 'touch /init' USR1; \
+                  while ! [ -e /armed ]; do sleep 0.1; done; touch /ready; \
                   while ! [ -e /child -a -e /init ]; do sleep 0.1; done; exit 3";
     let setting = Setting::new("all", script);
     let runtime = setting.runtime();

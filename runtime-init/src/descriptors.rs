@@ -86,6 +86,14 @@ impl Init<'_> {
     }
 }
 
+/// Lets these descriptors stay open over execve(2). Done here and not by the parent, whose other
+/// threads may start programs that they are not meant for.
+pub(crate) fn pass_on(passed: &[RawFd]) -> Result<(), Failure> {
+    passed
+        .iter()
+        .try_for_each(|fd| sys::fcntl_setfd(*fd, 0).at(Call::Fcntl))
+}
+
 /// Closes what lies between, before and after these descriptors, which are sorted.
 fn close_around(kept: &[RawFd]) -> Result<(), Failure> {
     let mut first = 0;

@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 
+use crate::descriptors::pass_on;
 use crate::failure::refuse;
 use crate::masks::Masks;
 use crate::program::{Call, Failure, Message, Program, RawFd, Step};
@@ -101,6 +102,7 @@ impl<'p> Init<'p> {
             Step::KeepOnly(kept) => self.close_all_but(kept),
             Step::LetGo(kept) => self.let_go(kept),
             Step::Stdio(streams) => self.take_streams(streams),
+            Step::PassOn(passed) => pass_on(passed),
             Step::EnterCgroups(tasks) => self.enter_cgroups(tasks),
             Step::Join { namespace, kind } => self.join(namespace, kind),
             Step::Unshare(flags) => self.unshare(flags),

@@ -41,6 +41,8 @@ pub enum Step<'a> {
     LetGo(&'a [RawFd]),
     /// Makes these descriptors the standard input, output and error (dup3(2)).
     Stdio([RawFd; 3]),
+    /// Lets the program have these descriptors: they stay open over execve(2).
+    PassOn(&'a [RawFd]),
     /// Enters cgroup v1 directories by writing `0` to these open `tasks` files.
     EnterCgroups(&'a [RawFd]),
     /// setns(2) with a namespace's descriptor and its CLONE_NEW* type; a descriptor of
@@ -496,6 +498,7 @@ calls! {
     Faccessat = "faccessat2(2)",
     Fchmod = "fchmodat(2)",
     Fchown = "fchownat(2)",
+    Fcntl = "fcntl(2)",
     Fsconfig = "fsconfig(2)",
     Fsmount = "fsmount(2)",
     Fsopen = "fsopen(2)",

@@ -215,15 +215,14 @@ struct Swapper {
 
 impl Swapper {
     fn start(one: std::path::PathBuf, other: std::path::PathBuf) -> Self {
-        use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
         use std::sync::atomic::Ordering;
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let told = stop.clone();
         let thread = std::thread::spawn(move || {
             let mut swaps = 0;
             while !told.load(Ordering::Relaxed) {
-                let exchange = RenameFlags::RENAME_EXCHANGE;
-                renameat2(AT_FDCWD, &one, AT_FDCWD, &other, exchange).unwrap();
+                renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
                 swaps += 1;
             }
             swaps

@@ -458,6 +458,27 @@ fn streams_may_come_in_any_order() {
 }
 
 #[test]
+fn a_descriptor_that_is_passed_on_is_the_programs_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |name| fs::File::create(directory.path().join(name)).unwrap();
+    let [passed, other] = [open("passed"), open("other")];
+    let [fd, other_fd] = [passed.as_raw_fd(), other.as_raw_fd()];
+    let script = format!("echo here >/proc/self/fd/{fd}; test ! -e /proc/self/fd/{other_fd}");
+    let steps = [
+        Step::PassOn(keep(&[fd])),
+        Step::FindProgram(keep(&[c"/bin/sh"])),
+        Step::Exec(runtime_init::Exec {
+            argv: kit::array(&["sh", "-c", &script]),
+            envp: kit::array(&[]),
+        }),
+    ];
+    let child = kit::start(0, &steps);
+    assert_eq!(kit::wait(child.pid), 0);
+    let said = fs::read_to_string(directory.path().join("passed")).unwrap();
+    assert_eq!(said, "here\n");
+}
+
+#[test]
 fn standard_streams_go_to_the_user_but_dev_null_does_not() {
     if !can_be_root("standard_streams_go_to_the_user_but_dev_null_does_not") {
         return;

@@ -162,7 +162,7 @@ fn make_rootfs(rootfs: &Path) {
     }
 }
 
-fn applets() -> &'static [String] {
+pub(crate) fn applets() -> &'static [String] {
     static APPLETS: OnceLock<Vec<String>> = OnceLock::new();
     APPLETS.get_or_init(|| {
         let output = Command::new("/bin/busybox").arg("--list").output();

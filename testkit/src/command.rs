@@ -91,6 +91,15 @@ pub fn finish(command: &mut Command, limit: Duration) -> Finished {
 ///
 /// If it can't be started, or lives longer than `limit`; then its process group is killed.
 pub fn finish_with_input(command: &mut Command, input: &[u8], limit: Duration) -> Finished {
+    attempt(command, input, limit).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+/// The same, with a text instead of a panic.
+pub(crate) fn attempt(
+    command: &mut Command,
+    input: &[u8],
+    limit: Duration,
+) -> Result<Finished, String> {
     let described = describe(command);
     let stdout = unnamed_file();
     let stderr = unnamed_file();
@@ -105,7 +114,7 @@ pub fn finish_with_input(command: &mut Command, input: &[u8], limit: Duration) -
         .stderr(clone_of(&stderr))
         .process_group(0)
         .spawn()
-        .unwrap_or_else(|error| panic!("{described}: {error}"));
+        .map_err(|error| format!("{described}: {error}"))?;
     if let Some(mut pipe) = child.stdin.take() {
         // A command that ends without reading its input is judged by its exit code.
         drop(pipe.write_all(input));
@@ -113,16 +122,18 @@ pub fn finish_with_input(command: &mut Command, input: &[u8], limit: Duration) -
     let status = wait(&mut child, started, limit);
     let (out, err) = (read_all(&stdout), read_all(&stderr));
     let Some(status) = status else {
-        panic!("{described}\n-- still running after {limit:?}\n-- stdout\n{out}\n-- stderr\n{err}");
+        return Err(format!(
+            "{described}\n-- still running after {limit:?}\n-- stdout\n{out}\n-- stderr\n{err}"
+        ));
     };
-    Finished {
+    Ok(Finished {
         code: code_of(status),
         stdout: out,
         stderr: err,
         took: started.elapsed(),
         command: described,
         stdout_file: stdout,
-    }
+    })
 }
 
 /// The command under a new terminal of 30 rows and 100 columns, by script(1): its standard

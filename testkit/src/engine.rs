@@ -157,12 +157,18 @@ impl Engine {
 
     /// Runs `ctr ARGUMENTS` to its end, in the containerd namespace named as the marker.
     pub fn ctr(&self, arguments: &[&str]) -> Finished {
+        finish(&mut self.ctr_command(arguments), LIMIT)
+    }
+
+    /// The command `ctr ARGUMENTS`, not started.
+    #[must_use]
+    pub fn ctr_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("ctr");
         command.arg("--address").arg(self.path("containerd.sock"));
         command
             .args(["--namespace", self.marker.as_str()])
             .args(arguments);
-        finish(&mut command, LIMIT)
+        command
     }
 
     /// The mounts that containerd sees, without their ids and without those of docker's own

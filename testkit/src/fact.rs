@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Something that a test can't do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Fact {
     AppArmor,
     /// SELinux is enabled.
     Selinux,
+    /// criu can dump and restore on this kernel.
+    Criu,
 }
 
 impl Fact {
@@ -52,7 +55,17 @@ impl Fact {
             Self::Capability(number) => bounding_set() & (1 << number) != 0,
             Self::AppArmor => first_line("/sys/module/apparmor/parameters/enabled") == "Y",
             Self::Selinux => Path::new("/sys/fs/selinux/enforce").exists(),
+            Self::Criu => criu_works(),
         }
+    }
+
+    /// Whether the guests of `cargo xtask test --suite guest` are built without it: what those
+    /// tests look at is tested on the host.
+    const fn is_known_to_be_missing_in_guests(self) -> bool {
+        matches!(
+            self,
+            Self::CgroupV1(_) | Self::Selinux | Self::Engines | Self::Program(_)
+        )
     }
 
     /// Whether the project's own CI machines are known to lack it, so that its absence there
@@ -60,7 +73,7 @@ impl Fact {
     const fn is_known_to_be_missing_in_ci(self) -> bool {
         matches!(
             self,
-            Self::CgroupV2(_) | Self::Capability(24) | Self::AppArmor | Self::Selinux
+            Self::CgroupV2(_) | Self::Capability(24) | Self::AppArmor | Self::Selinux | Self::Criu
         )
     }
 }
@@ -78,6 +91,7 @@ impl fmt::Display for Fact {
             Self::Capability(number) => write!(f, "capability {number} in the bounding set"),
             Self::AppArmor => write!(f, "AppArmor"),
             Self::Selinux => write!(f, "SELinux"),
+            Self::Criu => write!(f, "a criu that this kernel agrees with"),
         }
     }
 }
@@ -85,7 +99,8 @@ impl fmt::Display for Fact {
 /// Returns from the test, loudly, unless all [`Fact`]s hold.
 ///
 /// With `CI=true` or `REQUIRE_KERNEL=1` a missing fact is a failure, except for those that the
-/// project's CI machines are known to lack.
+/// project's CI machines are known to lack. In a guest ([`crate::guest`]) it always is, except
+/// for those that guests are built without.
 #[macro_export]
 macro_rules! needs {
     ($($fact:expr),+ $(,)?) => {{
@@ -108,10 +123,16 @@ pub fn missing(facts: &[Fact]) -> bool {
         return false;
     };
     let test = std::thread::current().name().unwrap_or("?").to_owned();
-    let strict = is_set("CI") || is_set("REQUIRE_KERNEL");
+    let may_be_missing = if is_set("TARE_GUEST") {
+        let is_users = *fact == Fact::Root && !nix::unistd::geteuid().is_root();
+        is_users || fact.is_known_to_be_missing_in_guests()
+    } else {
+        let strict = is_set("CI") || is_set("REQUIRE_KERNEL");
+        !strict || fact.is_known_to_be_missing_in_ci()
+    };
     assert!(
-        !strict || fact.is_known_to_be_missing_in_ci(),
-        "{test} needs {fact}, which has to be here (CI or REQUIRE_KERNEL is set)"
+        may_be_missing,
+        "{test} needs {fact}, which has to be here (a guest, CI or REQUIRE_KERNEL is set)"
     );
     announce(&format!("SKIPPED {test}: it needs {fact}\n"));
     true
@@ -138,6 +159,24 @@ pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
+/// What `criu check` says, which has a kernel's every feature tried: asked once.
+fn criu_works() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    *WORKS.get_or_init(|| {
+        let Some(criu) = find_program("criu") else {
+            return false;
+        };
+        let mut check = std::process::Command::new(criu);
+        let null = std::process::Stdio::null;
+        check
+            .arg("check")
+            .stdin(null())
+            .stdout(null())
+            .stderr(null());
+        check.status().is_ok_and(|status| status.success())
+    })
+}
+
 fn in_initial_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().eq(["0", "0", "4294967295"])
@@ -161,4 +200,35 @@ fn bounding_set() -> u64 {
         .find_map(|line| line.strip_prefix("CapBnd:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The controllers that cgroup v2 has and that limits are about.
+    const CONTROLLERS: [&str; 6] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
+
+    #[test]
+    fn a_guest_has_what_it_is_built_for() {
+        if !is_set("TARE_GUEST") {
+            return;
+        }
+        let built_for = CONTROLLERS.map(Fact::CgroupV2).into_iter().chain([
+            Fact::Root,
+            Fact::UserNamespaces,
+            // CAP_SYS_RESOURCE, CAP_CHECKPOINT_RESTORE.
+            Fact::Capability(24),
+            Fact::Capability(40),
+            Fact::AppArmor,
+            Fact::Program("apparmor_parser"),
+            Fact::Criu,
+        ]);
+        let missing: Vec<String> = built_for
+            .filter(|fact| !fact.holds())
+            .map(|fact| fact.to_string())
+            .collect();
+        assert_eq!(missing, Vec::<String>::new());
+        assert!(!Fact::CgroupV1("memory").holds());
+    }
 }

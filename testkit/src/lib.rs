@@ -5,6 +5,7 @@
 //!   deadline on every command.
 //! - [`Engine`]: Debian's containerd and dockerd, private to one test.
 //! - [`Residue`]: the oracle that compares the host before and after.
+//! - [`guest`]: a virtual machine with what this machine lacks.
 //! - [`needs!`]: a skip that is loud, and a failure where the fact must be there.
 //!
 //! A test takes a [`Marker`] first. Everything it makes carries the marker in its name, so the
@@ -25,6 +26,7 @@ mod command;
 
 mod engine;
 mod fact;
+pub mod guest;
 mod image;
 mod marker;
 mod residue;

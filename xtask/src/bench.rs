@@ -17,6 +17,7 @@ const WITHOUT_UNIFIED: &str = "mount -t tmpfs tmpfs /sys/fs/cgroup/unified && ex
 /// Measures; true if it ran, and with `--check` if the promises are kept.
 pub(crate) fn bench(arguments: &[String]) -> Result<bool, Error> {
     let mut arguments = arguments.to_vec();
+    let measures_shim = take_flag(&mut arguments, "--shim");
     let runtime = take_value(&mut arguments, "--runtime")?;
     let rounds = take_value(&mut arguments, "--rounds")?;
     let json = take_value(&mut arguments, "--json")?;
@@ -25,7 +26,10 @@ pub(crate) fn bench(arguments: &[String]) -> Result<bool, Error> {
     if !Fact::Root.holds() {
         return Err("bench needs root: its peers' containers have no user namespace".into());
     }
-    let binaries = build_static(&["runtime-cli", "benches"])?;
+    let binaries = build_static(&["runtime-cli", "shim", "benches"])?;
+    if measures_shim {
+        return shims(&binaries, rounds, json, check);
+    }
     let tare = runtime.map_or_else(|| binaries.join("tare"), Into::into);
     let json = json.map_or_else(|| target_directory().join("bench.json"), Into::into);
 
@@ -51,6 +55,29 @@ pub(crate) fn bench(arguments: &[String]) -> Result<bool, Error> {
     if let Some(rounds) = rounds {
         benches.args(["--rounds", &rounds]);
     }
+    if check {
+        benches.arg("--check");
+    }
+    Ok(benches.status()?.success())
+}
+
+/// tare's shim against containerd's own, under Debian's engines.
+fn shims(
+    binaries: &Path,
+    rounds: Option<String>,
+    json: Option<String>,
+    check: bool,
+) -> Result<bool, Error> {
+    if !Fact::Engines.holds() {
+        return Err("bench --shim needs the packages containerd and docker.io".into());
+    }
+    let mut benches = in_view();
+    benches
+        .arg(binaries.join("shim"))
+        .arg("--tare")
+        .arg(binaries);
+    benches.args(rounds.iter().flat_map(|rounds| ["--rounds", rounds]));
+    benches.args(json.iter().flat_map(|json| ["--json", json]));
     if check {
         benches.arg("--check");
     }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use testkit::find_program;
+
 use crate::Error;
 
 /// This machine's target for static binaries, which releases are built for.
@@ -81,4 +83,54 @@ pub(crate) fn build_static(packages: &[&str]) -> Result<PathBuf, Error> {
         return Err("the build failed".into());
     }
     Ok(target_directory().join(target).join("release"))
+}
+
+/// Builds packages as a release does for a static target. Returns the directory of the binaries.
+pub(crate) fn build_for(target: &str, packages: &[&str]) -> Result<PathBuf, Error> {
+    if !has_target(target) {
+        return Err(format!("rustup target add {target} is needed").into());
+    }
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--release", "--target", target]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    if target == AARCH64_TARGET && target != STATIC_TARGET {
+        command.env(
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER",
+            aarch64_linker(),
+        );
+    }
+    // What `--version` says; somebody who builds without git may say it by the environment.
+    if let (None, Some(commit)) = (std::env::var_os("TARE_COMMIT"), commit()) {
+        command.env("TARE_COMMIT", commit);
+    }
+    if !command.status()?.success() {
+        return Err("the build failed".into());
+    }
+    Ok(target_directory().join(target).join("release"))
+}
+
+/// Debian's cross compiler if it is there, else the linker that comes with Rust.
+pub(crate) fn aarch64_linker() -> &'static str {
+    let linker = ["aarch64-linux-gnu-gcc", "rust-lld"];
+    linker
+        .into_iter()
+        .find(|name| find_program(name).is_some())
+        .unwrap_or(linker[1])
+}
+
+/// The commit of the working tree, with a mark if that has changes.
+fn commit() -> Option<String> {
+    let mut git = Command::new("git");
+    git.current_dir(workspace()).args([
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--exclude=*",
+        "--dirty",
+    ]);
+    let output = git.stderr(Stdio::null()).output().ok()?;
+    let commit = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (output.status.success() && !commit.is_empty()).then_some(commit)
 }

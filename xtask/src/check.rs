@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use testkit::{Fact, Residue, find_program};
 
-use crate::cargo::{AARCH64_TARGET, STATIC_TARGET, cargo, has_target, target_directory};
+use crate::cargo::{
+    AARCH64_TARGET, STATIC_TARGET, aarch64_linker, cargo, has_target, target_directory,
+};
+use crate::deb_check;
 use crate::packages::install_missing;
 use crate::{Error, nothing_more, take_flag, take_value};
 
@@ -23,13 +26,13 @@ struct Suite {
 
 /// How a suite ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     Skipped(String),
     Failed,
 }
 
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 10] = [
     Suite {
         name: "fmt",
         is_slow: false,
@@ -69,6 +72,16 @@ const SUITES: [Suite; 8] = [
         name: "cross",
         is_slow: true,
         run: cross,
+    },
+    Suite {
+        name: "guest",
+        is_slow: true,
+        run: guests,
+    },
+    Suite {
+        name: "deb",
+        is_slow: true,
+        run: deb_check::run,
     },
 ];
 
@@ -241,13 +254,7 @@ fn cross() -> Outcome {
     if !has_target(AARCH64_TARGET) {
         return Outcome::Skipped(format!("rustup target add {AARCH64_TARGET} is needed"));
     }
-    // Debian's cross compiler if it is there, else the linker that comes with Rust.
-    let linker = ["aarch64-linux-gnu-gcc", "rust-lld"];
-    let linker = linker
-        .into_iter()
-        .find(|name| find_program(name).is_some())
-        .unwrap_or(linker[1]);
-    if build_release(AARCH64_TARGET, Some(linker)) != Outcome::Passed {
+    if build_release(AARCH64_TARGET, Some(aarch64_linker())) != Outcome::Passed {
         return Outcome::Failed;
     }
     let Some(qemu) = find_program("qemu-aarch64-static") else {
@@ -255,6 +262,24 @@ fn cross() -> Outcome {
     };
     let binary = target_directory().join(AARCH64_TARGET).join("release/tare");
     outcome(Command::new(qemu).arg(binary).arg("--version"))
+}
+
+/// Tests in virtual machines with pure cgroup v2, other kernels and all capabilities.
+fn guests() -> Outcome {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Outcome::Skipped("guests are x86_64 machines".into());
+    }
+    if !Fact::Root.holds() {
+        return Outcome::Skipped("a guest's image is made as root".into());
+    }
+    match crate::guest::suite() {
+        Ok(true) => Outcome::Passed,
+        Ok(false) => Outcome::Failed,
+        Err(error) => {
+            println!("{error}");
+            Outcome::Failed
+        }
+    }
 }
 
 fn build_release(target: &str, linker: Option<&str>) -> Outcome {

@@ -1,4 +1,5 @@
-//! tare's chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! tare's chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`,
+//! `cargo xtask deb`.
 #![expect(
     clippy::print_stdout,
     reason = "a chore talks to the person who runs it"
@@ -9,7 +10,12 @@ use std::process::ExitCode;
 mod bench;
 mod cargo;
 mod check;
+#[cfg(test)]
+mod contrib;
+mod deb;
+mod deb_check;
 mod demo;
+mod guest;
 mod packages;
 mod view;
 
@@ -19,15 +25,24 @@ type Error = Box<dyn std::error::Error>;
 const USAGE: &str = "\
 usage: cargo xtask demo [--runtime PATH]
        cargo xtask test [--quick] [--suite NAME]...
-       cargo xtask bench [--rounds N] [--check] [--runtime PATH] [--json FILE]
+       cargo xtask guest [--kernel 6.1|6.12] [--image busybox|debian|systemd] [--user]
+                         [--put PATH] [--limit SECONDS] [-- COMMAND...]
+       cargo xtask bench [--shim] [--rounds N] [--check] [--runtime PATH] [--json FILE]
+       cargo xtask deb [--target TRIPLE] [--output DIRECTORY]
 
 demo    build tare, run a container of a program of this workspace, show what it sees and what
         the host sees, and that nothing is left
 test    install what the tests need (as root, from the distribution's packages), then run all
         checks and tests; --quick leaves out release builds and other architectures, --suite
-        runs one of: fmt clippy unit integration doc fuzz size cross
-bench   measure tare against runc, crun and the kernel's floor (as root); --check fails where a
-        promise is not kept
+        runs one of: fmt clippy unit integration doc fuzz size cross guest deb;
+        TARE_GUEST_KERNEL=6.1 keeps the guests to one kernel
+guest   boot a virtual machine with pure cgroup v2, put tare (/guest/in/tare, and on the path) and
+        the test programs (/guest/in/tests) into it, run the command there as root (--user: as an
+        ordinary user of the image systemd) and show what it prints; one word is a script
+bench   measure tare against runc, crun and the kernel's floor, or with --shim its shim against
+        containerd's own (as root); --check fails where a promise is not kept
+deb     build a Debian package of the static binaries (--target: x86_64-unknown-linux-musl or
+        aarch64-unknown-linux-musl; --output: target/debian)
 ";
 
 fn main() -> ExitCode {
@@ -37,7 +52,9 @@ fn main() -> ExitCode {
     let result = match chore.as_deref() {
         Some("demo") => demo::demo(&rest),
         Some("test") => check::test(&rest),
+        Some("guest") => guest::guest(&rest),
         Some("bench") => bench::bench(&rest),
+        Some("deb") => deb::deb(&rest),
         _ => {
             print!("{USAGE}");
             return ExitCode::from(2);

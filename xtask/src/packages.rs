@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 21] = [
+const PACKAGES: [(&str, &str); 30] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -16,15 +16,24 @@ const PACKAGES: [(&str, &str); 21] = [
     ("umoci", "umoci"),
     ("skopeo", "skopeo"),
     ("mmdebstrap", "mmdebstrap"),
+    ("criu", "criu"),
+    ("dpkg", "dpkg-deb"),
+    ("lintian", "lintian"),
     ("uidmap", "newuidmap"),
     ("bsdutils", "script"),
     ("util-linux", "setpriv"),
     ("procps", "ps"),
     ("iproute2", "ip"),
+    ("e2fsprogs", "mkfs.ext4"),
     ("strace", "strace"),
     ("gcc", "gcc"),
     ("libc6-dev", "/usr/include/stdio.h"),
     ("libseccomp-dev", "/usr/include/seccomp.h"),
+    ("qemu-system-x86", "qemu-system-x86_64"),
+    ("cpio", "cpio"),
+    ("kmod", "depmod"),
+    ("xz-utils", "xz"),
+    ("binutils", "strip"),
     ("qemu-user-static", "qemu-aarch64-static"),
     ("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
     ("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/crt1.o"),

@@ -5,8 +5,10 @@ use runtime_core::ContainerId;
 use crate::command_line::{Command, Parsed};
 use crate::failure::Failure;
 
+mod checkpoint;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -14,11 +16,13 @@ mod list;
 mod pause;
 mod plan;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 /// Every command, in the order of the help text.
 pub(crate) const COMMANDS: &[&Command] = &[
@@ -31,15 +35,16 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &kill::COMMAND,
     &delete::COMMAND,
     &ps::COMMAND,
+    &events::COMMAND,
     &pause::COMMAND,
     &resume::COMMAND,
+    &update::COMMAND,
+    &checkpoint::COMMAND,
+    &restore::COMMAND,
     &spec::COMMAND,
     &plan::COMMAND,
     &features::COMMAND,
 ];
-
-/// Commands of runc's that are still to come.
-pub(crate) const NOT_YET: &[&str] = &["update", "events", "checkpoint", "restore"];
 
 /// The container id, which is the first operand wherever there is one.
 fn container_id(parsed: &Parsed<'_>) -> Result<ContainerId, Failure> {

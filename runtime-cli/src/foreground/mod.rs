@@ -112,7 +112,13 @@ fn forward_signals(
     process: Attended<'_>,
     mut relay: Option<&mut Relay>,
 ) -> Result<(), Failure> {
-    while let Some(info) = signals.queue.read_signal().doing("read a signal")? {
+    loop {
+        let info = match signals.queue.read_signal() {
+            Ok(Some(info)) => info,
+            Ok(None) => return Ok(()),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno).doing("read a signal"),
+        };
         let signal = i32::try_from(info.ssi_signo).unwrap_or_default();
         match signal {
             libc::SIGCHLD => reap_orphans(process.pid),
@@ -130,7 +136,6 @@ fn forward_signals(
             }
         }
     }
-    Ok(())
 }
 
 /// Whether this process caused the signal: the kernel's SIGPIPE for a closed stdout.

@@ -7,9 +7,10 @@ use testkit::needs;
 
 use crate::container::Container;
 
-/// A tree of files of several owners in the bundle, with a mount below it.
-const TREE: &str = "mkdir -p $B/tree; mount -t tmpfs tree $B/tree; mkdir $B/tree/sub; \
-    mount -t tmpfs sub $B/tree/sub; for id in 0 5 1000; do \
+/// A tree of files of several owners in the bundle, with a mount below it: both on the bundle's
+/// own filesystem, since a tmpfs can be mapped from Linux 6.3 on only.
+const TREE: &str = "mkdir -p $B/tree $B/below; mount --bind $B/tree $B/tree; mkdir -p $B/tree/sub; \
+    mount --bind $B/below $B/tree/sub; for id in 0 5 1000; do \
     for at in tree tree/sub; do touch $B/$at/of-$id; chown $id:$id $B/$at/of-$id; done; done";
 
 const LOOK: &str = "cd /m; for at in . sub; do for id in 0 5 1000; do \

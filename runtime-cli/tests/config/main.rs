@@ -2,6 +2,7 @@
 //! inside of the container and, where it can be seen, from outside, and after every container
 //! nothing of it may be left. One module for each part of config.json.
 
+mod apparmor;
 mod capabilities;
 mod container;
 mod devices;
@@ -16,6 +17,7 @@ mod namespaces;
 mod paths;
 mod process;
 mod resources;
+mod resources_v2;
 mod scheduling;
 mod seccomp;
 mod sysctl;

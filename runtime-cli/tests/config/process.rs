@@ -290,6 +290,35 @@ fn a_limit_that_can_not_be_raised_an_unknown_one_and_a_double_one_are_errors() {
 }
 
 #[test]
+fn with_cap_sys_resource_hard_limits_are_raised_and_the_oom_score_lowered() {
+    needs!(Root, Capability(24));
+    for uid in [0, 1000] {
+        let (container, pid) = Container::new("raise")
+            .set("/process/user/uid", uid)
+            .set("/process/oomScoreAdj", -500)
+            .set(
+                "/process/rlimits",
+                json!([{"type": "RLIMIT_NOFILE", "soft": 1000, "hard": 1_048_576},
+                       {"type": "RLIMIT_MEMLOCK", "soft": u64::MAX, "hard": u64::MAX}]),
+            )
+            .sleeping();
+        assert_eq!(proc_file(pid, "oom_score_adj"), "-500\n");
+        let limits = proc_file(pid, "limits");
+        let has = |line: &str| {
+            limits
+                .lines()
+                .any(|found| found.split_whitespace().collect::<Vec<_>>().join(" ") == line)
+        };
+        assert!(has("Max open files 1000 1048576 files"), "{limits}");
+        assert!(
+            has("Max locked memory unlimited unlimited bytes"),
+            "{limits}"
+        );
+        assert_eq!(container.exec("ulimit -Hn"), "1048576\n");
+    }
+}
+
+#[test]
 fn no_new_privileges_are_the_configs() {
     needs!(Root);
     for (value, expected) in [(json!(true), "1"), (json!(false), "0"), (Value::Null, "0")] {

@@ -10,8 +10,8 @@ use serde_json::json;
 use testkit::{TestBundle, needs};
 
 use crate::ground::{
-    Ground, PRIVILEGED, arm, assert_none, binary, describe, long_or, lure, privileged, results,
-    stop_attacker, text, wait_until, with_capabilities, without_namespace,
+    Ground, PRIVILEGED, arm, assert_none, binary, compiler, describe, long_or, lure, privileged,
+    results, stop_attacker, text, wait_until, with_capabilities, without_namespace,
 };
 
 /// `HELD`'s numbers for the binary: device and inode, as the attacker's stat(2) gives them.
@@ -78,7 +78,7 @@ fn enter_and_be_attacked(ground: &Ground, bundle: &TestBundle, binary: &Path) {
 
 #[test]
 fn a_privileged_container_cannot_write_to_the_binary_that_enters_it() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let (ground, binary) = Ground::with_copied_binary("exe");
     let bundle = hostile(privileged(ground.bundle()), &binary);
     ground.runtime.run_detached(&bundle).succeeded();
@@ -91,7 +91,7 @@ fn a_privileged_container_cannot_write_to_the_binary_that_enters_it() {
 /// prevent: any process of the host is its own to change, the runtime's among them.
 #[test]
 fn in_the_hosts_pid_namespace_a_container_that_may_not_ptrace_gets_no_hold_of_it() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let (ground, binary) = Ground::with_copied_binary("exepid");
     let before = state_of(&binary);
     let bundle = without_namespace(privileged(ground.bundle()), "pid");
@@ -113,7 +113,7 @@ fn in_the_hosts_pid_namespace_a_container_that_may_not_ptrace_gets_no_hold_of_it
 
 #[test]
 fn a_container_in_the_hosts_mount_namespace_cannot_write_to_it_either() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let (ground, binary) = Ground::with_copied_binary("exemnt");
     // Its root is a chroot; the mount namespace is the caller's, here a private one.
     let bundle = without_namespace(privileged(ground.bundle()), "mount").set("/mounts", json!([]));

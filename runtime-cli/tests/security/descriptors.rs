@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use testkit::{Finished, TestBundle, finish, needs};
 
-use crate::ground::{Ground, arm, assert_none, assert_refused, results, text, wait_until};
+use crate::ground::{
+    Ground, arm, assert_none, assert_refused, compiler, results, text, wait_until,
+};
 
 /// Runs tare while descriptors 3 to 40 are directories of the host.
 fn with_open_directories(ground: &Ground, words: &[&str]) -> Finished {
@@ -132,7 +134,7 @@ fn a_working_directory_or_program_behind_a_descriptor_is_refused() {
 
 #[test]
 fn an_init_that_waits_for_start_holds_nothing_of_the_host() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let ground = Ground::new("waiting");
     let bundle = ground.bundle().args(&["true"]);
     bundle.save();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use testkit::{TestBundle, finish, needs};
 
 use crate::ground::{
-    Ground, arm, assert_none, binary, long_or, results, stop_attacker, text, wait_until,
+    Ground, arm, assert_none, binary, compiler, long_or, results, stop_attacker, text, wait_until,
     with_capabilities,
 };
 
@@ -98,7 +98,7 @@ fn of_the_host(ground: &Ground, bundle: &TestBundle, lines: &[Vec<String>]) -> V
 
 #[test]
 fn a_container_that_may_ptrace_finds_nothing_of_the_host_in_who_enters() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let ground = Ground::new("pry");
     let bundle = with_capabilities(ground.bundle(), &["CAP_SYS_PTRACE", "CAP_KILL"]);
     let Pried { lines, bundle } = pry(&ground, bundle, &["PRY=1"]);
@@ -108,7 +108,7 @@ fn a_container_that_may_ptrace_finds_nothing_of_the_host_in_who_enters() {
 
 #[test]
 fn nor_when_it_seizes_who_enters() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let ground = Ground::new("seize");
     let bundle = with_capabilities(ground.bundle(), &["CAP_SYS_PTRACE", "CAP_KILL"]);
     let Pried { lines, bundle } = pry(&ground, bundle, &["SEIZE=1"]);
@@ -118,7 +118,7 @@ fn nor_when_it_seizes_who_enters() {
 
 #[test]
 fn a_container_that_may_not_ptrace_cannot_look_into_who_enters() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let ground = Ground::new("nopry");
     let bundle = ground.bundle();
     let Pried { lines, bundle } = pry(&ground, bundle, &[]);
@@ -128,7 +128,7 @@ fn a_container_that_may_not_ptrace_cannot_look_into_who_enters() {
 
 #[test]
 fn a_container_that_speaks_with_the_runtimes_voice_turns_it_against_nobody() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let ground = Ground::new("lie");
     let before = fs::read_to_string("/proc/1/oom_score_adj").expect("process 1 is there");
     let bundle = with_capabilities(ground.bundle(), &["CAP_SYS_PTRACE", "CAP_KILL"])

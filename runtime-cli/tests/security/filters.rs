@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::{TestBundle, needs};
 
-use crate::ground::{Ground, arm, results};
+use crate::ground::{Ground, arm, compiler, results};
 
 fn forbidding_sockets(ground: &Ground, architectures: &[&str]) -> TestBundle {
     let bundle = ground.bundle().set(
@@ -38,7 +38,7 @@ fn check(bundle: &TestBundle) {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn calls_of_other_architectures_do_not_pass_it() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let ground = Ground::new("arch");
     for architectures in [
         &["SCMP_ARCH_X86_64"][..],

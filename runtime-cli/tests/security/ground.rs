@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{Finished, Marker, Residue, Runtime, TestBundle};
+use testkit::{Fact, Finished, Marker, Residue, Runtime, TestBundle};
 
 /// Sysctls that an attacker of the host would change.
 const SYSCTLS: [&str; 6] = [
@@ -203,10 +203,21 @@ pub(crate) fn binary() -> PathBuf {
     path.canonicalize().expect("the binary is there")
 }
 
+/// What [`arm`] needs: a compiler, unless `TARE_ATTACKER` names the attacker program, compiled.
+pub(crate) fn compiler() -> Fact {
+    match std::env::var_os("TARE_ATTACKER") {
+        Some(_) => Fact::Root,
+        None => Fact::Program("gcc"),
+    }
+}
+
 /// Puts the attacker program into a rootfs, as `/attacker`.
 pub(crate) fn arm(bundle: &TestBundle) {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let attacker = BUILT.get_or_init(|| {
+        if let Some(path) = std::env::var_os("TARE_ATTACKER") {
+            return path.into();
+        }
         let path =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("attacker-{}", std::process::id()));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/security/attacker.c");

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 use testkit::{TestBundle, needs};
 
 use crate::ground::{
-    Ground, arm, assert_none, long_or, results, text, tree, wait_until, with_volume_on_dev,
+    Ground, arm, assert_none, compiler, long_or, results, text, tree, wait_until,
+    with_volume_on_dev,
 };
 
 /// Exchanges two paths as fast as it can, until it is dropped.
@@ -30,9 +31,9 @@ impl Swapper {
         let thread = std::thread::spawn(move || {
             let mut swaps = 0;
             while !flag.load(Ordering::Relaxed) {
-                let flags = RenameFlags::RENAME_EXCHANGE;
+                let flags = RenameFlags::EXCHANGE;
                 // One of them is in use at times: then the next try counts.
-                if renameat2(AT_FDCWD, &one, AT_FDCWD, &other, flags).is_ok() {
+                if renameat_with(CWD, &one, CWD, &other, flags).is_ok() {
                     swaps += 1;
                 }
             }
@@ -203,7 +204,7 @@ const WRITE_EVERYWHERE: &str = "for f in /shared/file /plain/file /shared/below/
 
 #[test]
 fn a_read_only_mount_is_never_writable_not_even_for_a_moment() {
-    needs!(Root, Program("gcc"));
+    needs!(Root, compiler());
     let ground = Ground::new("ro");
     let shared = ground.marker.directory();
     fs::write(shared.path().join("file"), "text").expect("it is ours");

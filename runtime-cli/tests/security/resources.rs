@@ -1,7 +1,7 @@
 //! Cgroups that are limits, keyrings that run out, cgroups that are somebody else's.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -123,16 +123,21 @@ fn a_cgroup_with_processes_is_refused_and_nobody_in_it_is_touched() {
 
 #[test]
 fn a_frozen_cgroup_is_refused_at_once() {
-    needs!(Root, CgroupV1("freezer"));
+    needs!(Root, Cgroup("memory"));
     let ground = Ground::new("frozen");
-    let path = PathBuf::from("/sys/fs/cgroup/freezer").join(ground.marker.as_str());
+    let v1 = Path::new("/sys/fs/cgroup/freezer");
+    let (root, file, frozen, thawed) = match v1.exists() {
+        true => (v1, "freezer.state", "FROZEN", "THAWED"),
+        false => (Path::new("/sys/fs/cgroup"), "cgroup.freeze", "1", "0"),
+    };
+    let path = root.join(ground.marker.as_str());
     fs::create_dir(&path).expect("root can make a cgroup");
-    fs::write(path.join("freezer.state"), "FROZEN").expect("root can freeze it");
+    fs::write(path.join(file), frozen).expect("root can freeze it");
     let bundle = ground.bundle().args(&["true"]);
     assert_refused(&create_at_once(&ground, &bundle), "frozen");
     ground.delete(&bundle);
     if path.exists() {
-        fs::write(path.join("freezer.state"), "THAWED").expect("root can thaw it");
+        fs::write(path.join(file), thawed).expect("root can thaw it");
         fs::remove_dir(&path).expect("it is empty");
     }
     ground.finish(vec![bundle]);

@@ -10,7 +10,7 @@ use serde_json::json;
 use testkit::{Finished, TestBundle, finish, needs};
 
 use crate::ground::{
-    Ground, arm, assert_none, binary, describe, lure, results, text, tree, wait_until,
+    Ground, arm, assert_none, binary, compiler, describe, lure, results, text, tree, wait_until,
 };
 
 const USER: u32 = 54_321;
@@ -94,7 +94,7 @@ impl Home {
 
 #[test]
 fn a_users_own_binary_is_out_of_its_containers_reach() {
-    needs!(Root, UserNamespaces, Program("gcc"), Program("setpriv"));
+    needs!(Root, UserNamespaces, compiler(), Program("setpriv"));
     let ground = Ground::new("rootless");
     let home = Home::new(&ground);
     let before = (

@@ -317,7 +317,7 @@ fn inherit_cpuset(
 
 /// Controllers that the parents of a cgroup2 directory pass on.
 #[derive(Debug, Default)]
-struct Wanted {
+pub(super) struct Wanted {
     /// Good to have.
     counted: Vec<String>,
     /// A limit needs them.
@@ -325,11 +325,19 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Those that limits need.
+    pub(super) fn needed(needed: Vec<String>) -> Self {
+        Self {
+            counted: Vec::new(),
+            needed,
+        }
+    }
+
     /// Lets the directory's children have the controllers.
     ///
     /// It is read first: a write that changes something stops every fork of the host for a
     /// moment, and nearly always nothing has to change.
-    fn enable_in(&self, directory: &Directory) -> Result<(), CgroupError> {
+    pub(super) fn enable_in(&self, directory: &Directory) -> Result<(), CgroupError> {
         const FILE: &str = "cgroup.subtree_control";
         if self.counted.is_empty() && self.needed.is_empty() {
             return Ok(());
@@ -338,6 +346,12 @@ impl Wanted {
         let missing = |name: &&String| !enabled.split_whitespace().any(|e| e == *name);
         let all = self.needed.iter().chain(&self.counted).filter(missing);
         let all: Vec<String> = all.map(|name| format!("+{name}")).collect();
+        if !all.is_empty() && has_own_processes(directory) {
+            return match self.needed.iter().find(missing) {
+                Some(name) => Err(not_enabled(directory, name, Errno::EBUSY)),
+                None => Ok(()),
+            };
+        }
         if all.is_empty() || directory.try_write(FILE, &all.join(" ")).is_ok() {
             return Ok(());
         }
@@ -356,10 +370,24 @@ impl Wanted {
     }
 }
 
+/// Whether processes are in the directory itself, which is not the hierarchy's root.
+///
+/// The kernel then refuses memory and io, but would enable cpu, cpuset and pids all the same and
+/// make the directory the root of a threaded subtree, whose children can't be a container's
+/// (cgroups(7), "Thread mode").
+fn has_own_processes(directory: &Directory) -> bool {
+    directory.has("cgroup.type")
+        && directory
+            .try_read("cgroup.procs")
+            .is_ok_and(|processes| !processes.trim().is_empty())
+}
+
 /// The error for a controller that a directory does not pass on.
 pub(super) fn not_enabled(directory: &Directory, controller: &str, source: Errno) -> CgroupError {
     let hint = match source {
-        Errno::EBUSY => Hint::cause("this cgroup has processes of its own"),
+        Errno::EBUSY => {
+            Hint::cause("this cgroup has processes of its own; move them into a child of it")
+        }
         Errno::ENOENT => Hint::cause("its own parent does not pass it on"),
         Errno::EOPNOTSUPP => Hint::cause("this cgroup is in a threaded subtree"),
         Errno::EACCES | Errno::EPERM => Hint::cause("it is not delegated to this user"),

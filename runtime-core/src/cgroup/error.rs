@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::systemd::SystemdError;
 use crate::errno::Words;
+use crate::plan::cgroup::Limit;
 
 /// Why something could not be done to a container's cgroup.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +113,28 @@ pub enum CgroupError {
         usage_bytes: u64,
     },
 
+    /// A limit of memory and swap together, where memory alone may have more.
+    #[error("memory and swap together can't be limited to {sum_bytes}: memory alone is limited to {limit} ({}; give the memory limit, too)", path.display())]
+    SwapBelowMemory {
+        /// The file that says so.
+        path: PathBuf,
+        /// What was asked for.
+        sum_bytes: u64,
+        /// What holds for memory.
+        limit: Limit,
+    },
+
+    /// A limit of a running container could not be changed; the others are put back.
+    #[error("{cause}; {}", aftermath(*nothing_changed, not_put_back))]
+    Update {
+        /// Which one, and why.
+        cause: Box<CgroupError>,
+        /// Whether it was the first.
+        nothing_changed: bool,
+        /// Files that were changed before it and do not say again what they said.
+        not_put_back: Vec<NotPutBack>,
+    },
+
     /// The kernel did not take the device program.
     #[error("device rules of {}: {call}: {}{}", path.display(), Words(*.source), verifier(log))]
     Devices {
@@ -178,6 +201,43 @@ impl fmt::Display for Leftover {
     }
 }
 
+/// A file that an update has changed and could not put back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotPutBack {
+    /// The file.
+    pub path: PathBuf,
+    /// What it said before; none if it can't be read.
+    pub before: Option<String>,
+    /// What it says now; none if it can't be read.
+    pub now: Option<String>,
+}
+
+impl fmt::Display for NotPutBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match (&self.before, &self.now) {
+            (Some(before), Some(now)) => write!(f, "{path} says {now:?} instead of {before:?}"),
+            (Some(before), None) => write!(f, "{path} can't be read any more (it said {before:?})"),
+            (None, _) => write!(
+                f,
+                "{path} was written and does not tell what it said before"
+            ),
+        }
+    }
+}
+
+/// What holds after an update that failed.
+fn aftermath(nothing_changed: bool, not_put_back: &[NotPutBack]) -> String {
+    match (nothing_changed, not_put_back) {
+        (true, _) => "no limit was changed".to_owned(),
+        (false, []) => "the limits that were set before it are put back".to_owned(),
+        (false, left) => format!(
+            "of the limits that were set before it, not put back: {}",
+            list(left)
+        ),
+    }
+}
+
 /// The likely cause of a refused value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Hint {
@@ -229,6 +289,7 @@ impl CgroupError {
             | Self::Devices { source, .. }
             | Self::LeftBehind { source, .. } => Some(*source),
             Self::Systemd(error) => error.errno(),
+            Self::Update { cause, .. } => cause.errno(),
             _ => None,
         }
     }

@@ -8,7 +8,8 @@
 //!
 //!  Cgroup::create_in_unit ──▶ the same, but systemd makes the directories: see `systemd`
 //!
-//!  Cgroup::open(paths) ──▶ freeze, thaw, processes, kill_all, remove  (later operations)
+//!  Cgroup::open(paths) ──▶ update_resources, freeze, thaw, processes, kill_all, remove
+//!                                                                    (later operations)
 //! ```
 //!
 //! A pid is never written to `cgroup.procs`: that waits for the kernel about 9 ms.
@@ -27,8 +28,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use self::directory::Directory;
-pub use self::error::{CgroupError, Hint, Leftover};
+pub use self::error::{CgroupError, Hint, Leftover, NotPutBack};
 pub use self::layout::probe;
+pub(crate) use self::place::Place;
 pub use self::planned::planned_paths;
 use self::systemd::StartedUnit;
 
@@ -39,10 +41,15 @@ mod devices;
 mod directory;
 mod error;
 mod freezer;
+mod journal;
 mod kill;
 mod layout;
+mod limits;
+mod pass_on;
+mod place;
 mod planned;
 mod processes;
+mod refused;
 mod remove;
 mod settle;
 pub mod systemd;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 
@@ -30,6 +31,16 @@ impl Cgroup {
             source,
         })?;
         Ok(pids.into_iter().collect())
+    }
+
+    /// The first of these processes that is not in each of the directories or below, and the
+    /// directory that it is not in.
+    pub(crate) fn first_outside(&self, pids: &[i32]) -> Option<(i32, PathBuf)> {
+        self.members.iter().find_map(|member| {
+            let inside = below(&member.directory);
+            let outside = pids.iter().find(|pid| !inside.contains(pid))?;
+            Some((*outside, member.directory.path().to_owned()))
+        })
     }
 
     /// Whether any process is in any of the directories or below.

@@ -17,6 +17,8 @@ use crate::host::{CgroupLayout, CgroupMount, Host, Machine};
 use crate::plan::CgroupPlan;
 use crate::plan::cgroup::{CgroupPath, Home, home, plan_from_json};
 
+mod update;
+
 /// A container's worth of cgroups, and the promise that nothing of it remains.
 struct Trial {
     layout: CgroupLayout,
@@ -769,13 +771,49 @@ fn a_v2_controller_is_passed_on_by_parents_or_named() {
     );
     assert_eq!(
         error,
-        format!("{named}: device or resource busy (EBUSY) (this cgroup has processes of its own)")
+        format!(
+            "{named}: device or resource busy (EBUSY) \
+             (this cgroup has processes of its own; move them into a child of it)"
+        )
     );
     finish(&parent);
     child.wait().unwrap();
     if !before.contains("hugetlb") {
         fs::write(control, "-hugetlb").unwrap();
     }
+}
+
+#[test]
+fn a_parent_with_processes_is_never_made_a_threaded_one() {
+    let Some(trial) = Trial::new("crowded", &["pids"]) else {
+        return;
+    };
+    if home(&trial.layout, "pids") != Some(Home::V2) {
+        return;
+    }
+    let parent = trial.plan_at(&format!("/{}", trial.name), "{}");
+    let parent = Cgroup::create(&trial.layout, &parent).unwrap();
+    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+    let directory = parent.paths()[UNIFIED_KEY].clone();
+    fs::write(format!("{directory}/cgroup.procs"), child.id().to_string()).unwrap();
+    let path = format!("/{}/below", trial.name);
+    let kind = || fs::read_to_string(format!("{directory}/cgroup.type")).unwrap();
+
+    // Without limits it only isn't counted.
+    let plan = trial.plan_at(&path, "{}");
+    drop(Cgroup::create(&trial.layout, &plan).unwrap());
+    assert_eq!(kind(), "domain\n");
+    let plan = trial.plan_at(&path, r#"{"pids": {"limit": 5}}"#);
+    let error = Cgroup::create(&trial.layout, &plan).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.starts_with("controller pids is not enabled in "),
+        "{said}"
+    );
+    assert!(said.contains("processes of its own"), "{said}");
+    assert_eq!(kind(), "domain\n");
+    finish(&parent);
+    child.wait().unwrap();
 }
 
 #[test]

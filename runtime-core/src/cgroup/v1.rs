@@ -38,12 +38,12 @@ pub(super) fn memory_limits(memory: &Memory) -> (Option<Entry>, Option<Entry>) {
 pub(super) fn memory_after_limits(memory: &Memory) -> Vec<Entry> {
     let limit =
         |file: &'static str, limit: Option<Limit>| limit.map(|l| Entry::new(file, number(l)));
-    let disable = memory.disable_oom_killer.filter(|disable| *disable);
+    let disable = memory.disable_oom_killer.map(u8::from);
     [
         limit("memory.soft_limit_in_bytes", memory.reservation_bytes),
         limit("memory.kmem.limit_in_bytes", memory.kernel_bytes),
         limit("memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp_bytes),
-        disable.map(|_| Entry::new("memory.oom_control", 1)),
+        disable.map(|disable| Entry::new("memory.oom_control", disable)),
         memory
             .swappiness_percent
             .map(|percent| Entry::new("memory.swappiness", percent)),
@@ -59,14 +59,20 @@ pub(super) fn cpu_before_quota(cpu: &Cpu) -> Vec<Entry> {
     [
         awake.map(|_| Entry::new("cpu.idle", 0)),
         cpu.shares.map(|shares| Entry::new("cpu.shares", shares)),
-        cpu.realtime_period_us
-            .map(|period| Entry::new("cpu.rt_period_us", period)),
-        cpu.realtime_runtime_us
-            .map(|runtime| Entry::new("cpu.rt_runtime_us", runtime)),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The period and the runtime, of which the second is a part of the first.
+pub(super) fn cpu_realtime(cpu: &Cpu) -> (Option<Entry>, Option<Entry>) {
+    let period = cpu.realtime_period_us;
+    let runtime = cpu.realtime_runtime_us;
+    (
+        period.map(|period| Entry::new("cpu.rt_period_us", period)),
+        runtime.map(|runtime| Entry::new("cpu.rt_runtime_us", runtime)),
+    )
 }
 
 /// Three values of which each must fit the others.

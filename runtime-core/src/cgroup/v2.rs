@@ -5,10 +5,12 @@ use crate::plan::cgroup::convert::{cpu_weight_of_shares, io_weight_of_blkio_weig
 use crate::plan::cgroup::{BlockIo, Cpu, HugepageLimit, Limit, Memory, RdmaLimit};
 
 /// Swap first: while memory shrinks, the kernel may want to swap.
-pub(super) fn memory(memory: &Memory) -> Vec<Entry> {
+///
+/// `beside_swap` is the memory limit that holds afterwards: swap is told without it.
+pub(super) fn memory(memory: &Memory, beside_swap: Option<Limit>) -> Vec<Entry> {
     let limit = memory.limit_bytes;
     let swap = match memory.memory_and_swap_bytes {
-        Some(sum) => swap_max(sum, limit),
+        Some(sum) => swap_max(sum, beside_swap),
         // Memory without a limit has swap without one, as in v1.
         None => limit.filter(|limit| *limit == Limit::Unlimited),
     };
@@ -44,17 +46,25 @@ pub(super) fn cpu_before_quota(cpu: &Cpu) -> Vec<Entry> {
 
 /// Quota and period in one file: a quota alone keeps the period, and for a period alone the
 /// quota that is set now is asked for.
-pub(super) fn cpu_max(cpu: &Cpu, quota_now: impl FnOnce() -> Option<String>) -> Option<Entry> {
+pub(super) fn cpu_max<E>(
+    cpu: &Cpu,
+    quota_now: impl FnOnce() -> Result<String, E>,
+) -> Result<Option<Entry>, E> {
     let value = match (cpu.quota_us, cpu.period_us) {
-        (None, None) => return None,
+        (None, None) => return Ok(None),
         (Some(quota), None) => quota.to_string(),
         (Some(quota), Some(period)) => format!("{quota} {period}"),
-        (None, Some(period)) => {
-            let quota = quota_now().unwrap_or_else(|| Limit::Unlimited.to_string());
-            format!("{quota} {period}")
-        }
+        (None, Some(period)) => format!("{} {period}", quota_now()?),
     };
-    Some(Entry::new("cpu.max", value))
+    Ok(Some(Entry::new("cpu.max", value)))
+}
+
+/// A limit as a file says it; none if it says something else.
+pub(super) fn limit(content: &str) -> Option<Limit> {
+    match content.trim_end() {
+        "max" => Some(Limit::Unlimited),
+        number => number.parse().ok().map(Limit::At),
+    }
 }
 
 /// `bfq`: the kernel has the BFQ scheduler's file, whose weights are the specification's.
@@ -147,9 +157,22 @@ mod tests {
                 &["memory.swap.max=max", "memory.max=max"],
             ),
             (None, None, &[]),
+            (None, Some(Limit::Unlimited), &["memory.swap.max=max"]),
         ] {
-            assert_eq!(lines(&super::memory(&memory(limit, sum))), said);
+            assert_eq!(lines(&super::memory(&memory(limit, sum), limit)), said);
         }
+    }
+
+    #[test]
+    fn swap_alone_is_told_without_the_memory_limit_that_holds() {
+        let memory = Memory {
+            memory_and_swap_bytes: Some(Limit::At(150)),
+            ..Memory::default()
+        };
+        let entries = super::memory(&memory, limit("100\n"));
+        assert_eq!(lines(&entries), ["memory.swap.max=50"]);
+        assert_eq!(limit("max\n"), Some(Limit::Unlimited));
+        assert_eq!(limit("lots\n"), None);
     }
 
     #[test]
@@ -166,10 +189,12 @@ mod tests {
             (Some(Limit::Unlimited), None, "max"),
             (None, Some(10_000), "7000 10000"),
         ] {
-            let entry = cpu_max(&cpu(quota, period), || Some("7000".into()));
-            assert_eq!(entry, Some(Entry::new("cpu.max", said)));
+            let entry = cpu_max(&cpu(quota, period), || Ok::<_, ()>("7000".into()));
+            assert_eq!(entry, Ok(Some(Entry::new("cpu.max", said))));
         }
-        assert_eq!(cpu_max(&cpu(None, None), || None), None);
+        assert_eq!(cpu_max(&cpu(None, None), || Err(())), Ok(None));
+        // A limit that can't be read must not become none.
+        assert_eq!(cpu_max(&cpu(None, Some(10_000)), || Err(())), Err(()));
     }
 
     #[test]

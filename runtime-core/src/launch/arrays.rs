@@ -1,5 +1,6 @@
 //! Arrays in the kernel's form, which the steps borrow and the plan does not have.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char};
 
 use crate::hooks::LONGEST_HOOK;
@@ -33,6 +34,38 @@ pub(crate) struct ProcessArrays<'a> {
     pub(super) argv: Vec<*const c_char>,
     pub(super) envp: Vec<*const c_char>,
     pub(super) candidates: Vec<&'a CStr>,
+    pub(super) label: Option<Label<'a>>,
+}
+
+/// The security label of the program, and the file below `/proc/self/attr` that takes it.
+#[derive(Debug)]
+pub(super) struct Label<'a> {
+    pub(super) file: &'static CStr,
+    /// What is written, in one piece.
+    pub(super) bytes: Cow<'a, [u8]>,
+    pub(super) module: &'static str,
+    pub(super) name: &'a str,
+}
+
+impl<'a> Label<'a> {
+    /// AppArmor wants a command before the name (its `aa_change_onexec`), SELinux the bare
+    /// context (setexeccon(3)).
+    fn of(plan: &'a ProcessPlan) -> Option<Self> {
+        if let Some(profile) = plan.apparmor_profile.as_deref() {
+            return Some(Self {
+                file: c"apparmor/exec",
+                bytes: format!("exec {profile}").into_bytes().into(),
+                module: "AppArmor",
+                name: profile,
+            });
+        }
+        plan.selinux_label.as_deref().map(|label| Self {
+            file: c"exec",
+            bytes: label.as_bytes().into(),
+            module: "SELinux",
+            name: label,
+        })
+    }
 }
 
 impl<'a> ProcessArrays<'a> {
@@ -45,6 +78,7 @@ impl<'a> ProcessArrays<'a> {
             argv: pointers(&plan.args),
             envp,
             candidates: plan.candidates.iter().map(CString::as_c_str).collect(),
+            label: Label::of(plan),
         }
     }
 }

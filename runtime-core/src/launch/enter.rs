@@ -47,7 +47,7 @@ pub(crate) fn exec_steps<'a>(
     if !handles.tasks.is_empty() {
         steps.plain(Step::EnterCgroups(handles.tasks), "enter the cgroups");
     }
-    open_label(&mut steps, process);
+    open_label(&mut steps, arrays);
     steps.plain(Step::Undumpable, "become undumpable");
     join_container(&mut steps, entry, process.set_groups);
     if let Some(name) = entry.keyring {

@@ -313,6 +313,12 @@ fn of_subject(
                 cwd_hint(failure.call, errno),
             )
         }
+        Subject::Label(module, name) => step(
+            format!("set the {module} label {name}"),
+            call,
+            errno,
+            label_hint(module, errno),
+        ),
         Subject::Plain(act) => step(act.into(), call, errno, plain_hint(failure.call, errno)),
     }
 }
@@ -359,6 +365,19 @@ fn cwd_hint(call: Call, errno: Errno) -> Option<&'static str> {
         (Call::OutsideRoot, _) => {
             Some("it leads out of the container: refused (the class of CVE-2024-21626)")
         }
+        _ => None,
+    }
+}
+
+fn label_hint(module: &str, errno: Errno) -> Option<&'static str> {
+    match (module, errno) {
+        ("AppArmor", Errno::ENOENT) => {
+            Some("no profile of this name is loaded (see /sys/kernel/security/apparmor/profiles)")
+        }
+        ("AppArmor", Errno::EACCES | Errno::EPERM) => Some(
+            "the runtime is confined itself, and its own profile doesn't allow the change to this one",
+        ),
+        ("SELinux", Errno::EINVAL) => Some("the loaded policy has no such context"),
         _ => None,
     }
 }

@@ -132,7 +132,7 @@ pub(super) fn map_tree(
 }
 
 /// Gives a detached tree the id mappings of this user namespace.
-pub(super) fn map_tree_as(
+pub(crate) fn map_tree_as(
     tree: BorrowedFd<'_>,
     recursive: bool,
     namespace: BorrowedFd<'_>,
@@ -150,7 +150,7 @@ pub(super) fn map_tree_as(
 }
 
 /// A user namespace with these mappings, open.
-fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Errno> {
+pub(crate) fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Errno> {
     let procfs = Procfs::open()?;
     let (ours, theirs) = super::socket_pair()?;
     // Without a copy of this end in the helper, which would keep it from reading end of file.

@@ -33,6 +33,8 @@ pub(crate) enum Subject<'a> {
     Hook(HookKind, usize, &'a CStr),
     /// `plan.sysctls[n]`.
     Sysctl(usize),
+    /// The security module and the label that the program gets.
+    Label(&'static str, &'a str),
     /// The program.
     Program,
     /// The rootfs.
@@ -131,7 +133,7 @@ pub(crate) fn create_steps<'a>(
     rootless: bool,
 ) -> Steps<'a> {
     let mut steps = Steps::default();
-    arrive(&mut steps, plan, files, handles, rootless);
+    arrive(&mut steps, plan, arrays, (files, handles), rootless);
     prepare_namespaces(&mut steps, plan);
     fill_rootfs(&mut steps, plan, arrays, files, handles);
     enter_rootfs(&mut steps, plan);
@@ -171,8 +173,8 @@ pub(crate) fn create_steps<'a>(
 fn arrive<'a>(
     steps: &mut Steps<'a>,
     plan: &'a Plan,
-    files: &'a HostFiles,
-    handles: Handles<'a>,
+    arrays: &'a Arrays<'a>,
+    (files, handles): (&'a HostFiles, Handles<'a>),
     rootless: bool,
 ) {
     let clone = CloneFlags::of(plan);
@@ -201,7 +203,7 @@ fn arrive<'a>(
         steps.plain(Step::Respawn(flags), "make the new namespaces");
     }
     // The label is written by who has opened its file: the process that executes the program.
-    open_label(steps, &plan.process);
+    open_label(steps, &arrays.process);
     if plan.namespaces.new & NEWUSER != 0 {
         steps.plain(Step::Tell(Phase::NeedsIds), "tell the runtime");
         steps.plain(Step::Await(Gate::IdsMapped), "wait for the id mappings");
@@ -427,14 +429,10 @@ fn enter_rootfs<'a>(steps: &mut Steps<'a>, plan: &'a Plan) {
 }
 
 /// Opens the file for the security label while the child may still open it.
-pub(super) fn open_label<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan) {
-    if process.apparmor_profile.is_some() {
-        steps.plain(
-            Step::OpenLsmLabel(c"apparmor/exec"),
-            "open the AppArmor label",
-        );
-    } else if process.selinux_label.is_some() {
-        steps.plain(Step::OpenLsmLabel(c"exec"), "open the SELinux label");
+pub(super) fn open_label<'a>(steps: &mut Steps<'a>, arrays: &'a ProcessArrays<'a>) {
+    if let Some(label) = &arrays.label {
+        let subject = Subject::Label(label.module, label.name);
+        steps.push(Step::OpenLsmLabel(label.file), subject);
     }
 }
 
@@ -460,10 +458,9 @@ pub(super) fn become_user<'a>(
     arrays: &'a ProcessArrays<'a>,
     user: BecomeUser<'a>,
 ) {
-    if let Some(label) = process.apparmor_profile.as_deref() {
-        steps.plain(Step::LsmLabel(label.as_bytes()), "set the AppArmor profile");
-    } else if let Some(label) = process.selinux_label.as_deref() {
-        steps.plain(Step::LsmLabel(label.as_bytes()), "set the SELinux label");
+    if let Some(label) = &arrays.label {
+        let subject = Subject::Label(label.module, label.name);
+        steps.push(Step::LsmLabel(&label.bytes), subject);
     }
     if let Some(personality) = process.personality {
         steps.plain(Step::Personality(personality), "set the personality");

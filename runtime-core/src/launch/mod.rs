@@ -55,6 +55,7 @@ pub(crate) use self::error::LaunchError;
 use self::error::Stage;
 pub(crate) use self::explain::{exec_start_failure, start_failure};
 pub(crate) use self::home::variable as home_variable;
+pub(crate) use self::idmap::{map_tree_as, user_namespace};
 pub(crate) use self::lower::waits_for_hooks;
 use self::talk::{Conversation, socket_pair};
 pub(crate) use self::talk::{FailureAt, Launched, StartError, end, executed, start_deadline};

@@ -19,7 +19,7 @@ use crate::violation::Violations;
 
 pub use self::capabilities::capability_names;
 pub use self::hooks::HOOK_NAMES;
-pub use self::mount_options::mount_option_names;
+pub use self::mount_options::{MountOptions, classic_flags, mount_option_names};
 pub use self::namespaces::NAMESPACE_KINDS;
 
 mod capabilities;

@@ -3,8 +3,6 @@
 
 use runtime_init::Attributes;
 
-use crate::spec::Text;
-
 pub(super) const RDONLY: u64 = 0x01;
 pub(super) const NOSUID: u64 = 0x02;
 pub(super) const NODEV: u64 = 0x04;
@@ -142,27 +140,32 @@ pub fn mount_option_names() -> impl Iterator<Item = &'static str> + Clone {
 
 /// All options of one mount, folded in order: of contradicting words the last counts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct MountOptions<'a> {
-    pub(super) attributes: Attributes,
-    pub(super) recursive: Attributes,
+pub struct MountOptions<'a> {
+    /// Of the mount itself.
+    pub attributes: Attributes,
+    /// Of the mount and all below it.
+    pub recursive: Attributes,
     /// MS_* of the filesystem.
-    pub(super) superblock: u64,
+    pub superblock: u64,
     /// Whether it is a bind mount, and if so with the mounts below.
-    pub(super) bind: Option<bool>,
-    pub(super) propagation: Vec<u64>,
-    pub(super) remount: bool,
+    pub bind: Option<bool>,
+    /// MS_* of the propagation, each with or without MS_REC, in order.
+    pub propagation: Vec<u64>,
+    /// `remount`: the attributes of what is mounted there already.
+    pub remount: bool,
     /// Whether it is idmapped, and if so with the mounts below.
-    pub(super) idmap: Option<bool>,
-    pub(super) copy_up: bool,
+    pub idmap: Option<bool>,
+    /// `tmpcopyup`: the filesystem gets a copy of what it covers.
+    pub copy_up: bool,
     /// The filesystem's own words, with their index.
-    pub(super) data: Vec<(usize, &'a str)>,
+    pub data: Vec<(usize, &'a str)>,
 }
 
 impl<'a> MountOptions<'a> {
-    pub(super) fn new(words: &'a [Text<'_>]) -> Self {
+    /// The options that these words are.
+    pub fn new(words: impl IntoIterator<Item = &'a str>) -> Self {
         let mut options = Self::default();
-        for (index, word) in words.iter().enumerate() {
-            let word: &str = word;
+        for (index, word) in words.into_iter().enumerate() {
             match WORDS.binary_search_by_key(&word, |(name, _)| name) {
                 Ok(found) => options.fold(WORDS[found].1),
                 Err(_) if word.is_empty() => {}
@@ -194,7 +197,8 @@ impl<'a> MountOptions<'a> {
 
     /// A new filesystem has no mounts below it, so that recursive words are as good as plain
     /// ones, and nothing to clear but access times.
-    pub(super) fn new_filesystem_attributes(&self) -> Attributes {
+    #[must_use]
+    pub fn new_filesystem_attributes(&self) -> Attributes {
         let (one, all) = (self.attributes, self.recursive);
         Attributes {
             set: one.set & !all.clear | all.set,
@@ -243,7 +247,8 @@ fn access_time(attributes: &mut Attributes, word: AccessTime) {
 }
 
 /// Attributes as the flags of mount(2), which takes all of them at once.
-pub(super) fn classic_flags(attributes: Attributes) -> u64 {
+#[must_use]
+pub fn classic_flags(attributes: Attributes) -> u64 {
     const PAIRS: [(u64, u64); 8] = [
         (RDONLY, libc::MS_RDONLY),
         (NOSUID, libc::MS_NOSUID),
@@ -277,8 +282,7 @@ mod tests {
     use crate::plan::words::{attribute_words, classic_words};
 
     fn folded(words: &[&str]) -> MountOptions<'static> {
-        let words: Vec<Text<'_>> = words.iter().map(|word| Text::from(*word)).collect();
-        let options = MountOptions::new(&words);
+        let options = MountOptions::new(words.iter().copied());
         MountOptions {
             data: Vec::new(),
             ..MountOptions {

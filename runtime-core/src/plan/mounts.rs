@@ -98,7 +98,7 @@ pub(super) fn plan(spec: &Spec<'_>, facts: MountFacts<'_>, violations: &mut Viol
             break;
         };
         let place = place.index(index);
-        let options = MountOptions::new(mount.options.as_deref().unwrap_or_default());
+        let options = MountOptions::new(mount.options.iter().flatten().map(|word| &**word));
         let entry = Entry {
             mount,
             options: &options,

@@ -45,17 +45,22 @@ pub enum Operation {
     Pause,
     /// Thaw it.
     Resume,
+    /// Change its limits.
+    Update,
+    /// Save its processes as images.
+    Checkpoint,
 }
 
 impl Status {
-    /// The lifecycle table: runtime.md "Operations", plus runc's pause, resume and exec, and
-    /// its delete of a created container.
+    /// The lifecycle table: runtime.md "Operations", plus runc's pause, resume, exec and
+    /// update, and its delete of a created container.
     #[must_use]
     pub const fn permits(self, operation: Operation) -> bool {
         use {Operation as O, Status as S};
         match operation {
             O::Start => matches!(self, S::Created),
-            O::Kill => matches!(self, S::Created | S::Running | S::Paused),
+            O::Kill | O::Update => matches!(self, S::Created | S::Running | S::Paused),
+            O::Checkpoint => matches!(self, S::Running | S::Paused),
             O::Exec | O::Pause => matches!(self, S::Created | S::Running),
             O::Delete => matches!(self, S::Created | S::Stopped),
             O::Resume => matches!(self, S::Paused),
@@ -73,7 +78,7 @@ impl Status {
             (O::Start, S::Stopped) => "cannot start a container that has stopped".into(),
             (O::Start, S::Paused) => "cannot start a paused container (resume it first)".into(),
             (O::Start, _) => "cannot start an already running container".into(),
-            (O::Kill | O::Pause, _) => format!("container not running: {id} is {self}"),
+            (O::Kill | O::Pause | O::Update, _) => format!("container not running: {id} is {self}"),
             (O::Exec, S::Paused) => {
                 "cannot exec in a paused container (use --ignore-paused to override)".into()
             }
@@ -84,6 +89,10 @@ impl Status {
                 )
             }
             (O::Resume, _) => format!("container not paused: {id} is {self}"),
+            (O::Checkpoint, S::Created) => {
+                format!("container {id} cannot be checkpointed in created state (start it first)")
+            }
+            (O::Checkpoint, _) => format!("container not running: {id} is {self}"),
         }
     }
 }
@@ -124,6 +133,14 @@ mod tests {
             permitted(Operation::Resume),
             [false, false, false, true, false]
         );
+        assert_eq!(
+            permitted(Operation::Update),
+            [false, true, true, true, false]
+        );
+        assert_eq!(
+            permitted(Operation::Checkpoint),
+            [false, false, true, true, false]
+        );
     }
 
     #[test]
@@ -138,6 +155,10 @@ mod tests {
             "cannot start a container that has stopped"
         );
         assert!(text(Status::Stopped, Operation::Kill).contains("container not running"));
+        assert_eq!(
+            text(Status::Stopped, Operation::Update),
+            "container not running: x is stopped"
+        );
         assert_eq!(
             text(Status::Stopped, Operation::Exec),
             "cannot exec in a stopped container"

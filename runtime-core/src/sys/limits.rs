@@ -25,6 +25,26 @@ pub(crate) fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(
     .map(|_| ())
 }
 
+/// prlimit(2): one limit of another process, soft and hard.
+pub(crate) fn limits_of(pid: i32, resource: u32) -> Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let new = std::ptr::null::<libc::rlimit64>();
+    // SAFETY: `limit` is live and exclusively borrowed, and a null new limit is allowed.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            resource,
+            new,
+            std::ptr::from_mut(&mut limit),
+        )
+    })
+    .map(|_| (limit.rlim_cur, limit.rlim_max))
+}
+
 /// ioprio_set(2) of one process.
 pub(crate) fn ioprio_set(pid: i32, value: u16) -> Result<()> {
     const IOPRIO_WHO_PROCESS: c_int = 1;

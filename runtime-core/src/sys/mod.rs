@@ -14,6 +14,7 @@ mod clone;
 mod facts;
 mod image;
 mod limits;
+mod message;
 mod mount;
 pub(crate) mod pidfd;
 
@@ -22,8 +23,12 @@ pub(crate) use self::clone::{
 };
 pub(crate) use self::facts::{capability_bounds, namespace_type};
 pub(crate) use self::image::{auxiliary_string, execveat, pointers};
-pub(crate) use self::limits::{SchedulerAttributes, ioprio_set, prlimit, sched_setattr};
-pub(crate) use self::mount::{MountAttributes, mount_setattr, open_tree};
+pub(crate) use self::limits::{SchedulerAttributes, ioprio_set, limits_of, prlimit, sched_setattr};
+pub(crate) use self::message::{duplicate_above_streams, receive};
+pub(crate) use self::mount::{
+    MountAttributes, fsconfig, fsconfig_create, fsmount, fsopen, mount_setattr, move_mount,
+    open_tree,
+};
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -1,8 +1,10 @@
-//! Mounts by descriptor: open_tree(2), mount_setattr(2).
+//! Mounts by descriptor: open_tree(2), mount_setattr(2), fsopen(2), move_mount(2).
 #![allow(unsafe_code, reason = "nix lacks these calls")]
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_uint};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
 
 use super::{Result, check, own};
 
@@ -51,6 +53,87 @@ pub(crate) fn mount_setattr(
             flags | libc::AT_EMPTY_PATH,
             std::ptr::from_ref(attributes),
             size_of::<MountAttributes>(),
+        )
+    })
+    .map(|_| ())
+}
+
+/// fsopen(2).
+pub(crate) fn fsopen(kind: &CStr) -> Result<OwnedFd> {
+    const FSOPEN_CLOEXEC: c_uint = 1;
+    // SAFETY: `kind` is a live NUL-terminated string.
+    own(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })
+}
+
+/// fsconfig(2) of a parameter: with a string, or as a flag.
+pub(crate) fn fsconfig(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>) -> Result<()> {
+    const FSCONFIG_SET_FLAG: c_uint = 0;
+    const FSCONFIG_SET_STRING: c_uint = 1;
+    let command = match value {
+        Some(_) => FSCONFIG_SET_STRING,
+        None => FSCONFIG_SET_FLAG,
+    };
+    // SAFETY: both strings are live and NUL-terminated; a flag has no value, for which the
+    // kernel wants null.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            command,
+            key.as_ptr(),
+            value.map_or(std::ptr::null(), CStr::as_ptr),
+            0,
+        )
+    })
+    .map(|_| ())
+}
+
+/// fsconfig(2), FSCONFIG_CMD_CREATE: makes the filesystem, or finds it.
+pub(crate) fn fsconfig_create(context: BorrowedFd<'_>) -> Result<()> {
+    const FSCONFIG_CMD_CREATE: c_uint = 6;
+    let null = std::ptr::null::<libc::c_char>();
+    // SAFETY: this command takes neither key nor value: both are null.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            FSCONFIG_CMD_CREATE,
+            null,
+            null,
+            0,
+        )
+    })
+    .map(|_| ())
+}
+
+/// fsmount(2) with MOUNT_ATTR_*.
+pub(crate) fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
+    const FSMOUNT_CLOEXEC: c_uint = 1;
+    let attributes = c_uint::try_from(attributes).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: three numbers.
+    own(unsafe {
+        libc::syscall(
+            libc::SYS_fsmount,
+            context.as_raw_fd(),
+            FSMOUNT_CLOEXEC,
+            attributes,
+        )
+    })
+}
+
+/// move_mount(2) of the mount that `mount` is to the file that `target` is.
+pub(crate) fn move_mount(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
+    const BOTH_BY_DESCRIPTOR: c_uint = 0x04 | 0x40;
+    let empty = c"".as_ptr();
+    // SAFETY: both paths are a static empty string.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            empty,
+            target.as_raw_fd(),
+            empty,
+            BOTH_BY_DESCRIPTOR,
         )
     })
     .map(|_| ())

@@ -88,15 +88,34 @@ pub(super) fn plan(
     }
 }
 
-/// Resolves the limits of `resources`, which stands at the JSON pointer `at`; device rules are
-/// left out, as `update` needs it.
-pub(crate) fn plan_resources(
+/// Resolves the limits of `resources`, which stands at the JSON pointer `at`, without the device
+/// rules.
+fn plan_resources(
     resources: &spec::Resources<'_>,
     host: &Host,
     at: &str,
     violations: &mut Violations,
 ) -> Resources {
     planner::Planner::new(host, at, violations).resources(resources)
+}
+
+/// Resolves the limits of a document of its own that changes those of a container: what it leaves
+/// out stays as it is. Device rules are left out always: a container's devices don't change.
+///
+/// # Errors
+///
+/// Every broken rule, with its place in the document.
+pub(crate) fn plan_update(
+    resources: &spec::Resources<'_>,
+    host: &Host,
+) -> Result<Resources, Violations> {
+    let mut violations = Violations::default();
+    let mut planner = planner::Planner::new(host, "", &mut violations).for_update();
+    let resources = planner.resources(resources);
+    match violations.is_empty() {
+        true => Ok(resources),
+        false => Err(violations),
+    }
 }
 
 /// The plan of a `linux` object that breaks no rule.

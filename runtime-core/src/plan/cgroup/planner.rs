@@ -13,6 +13,8 @@ pub(super) struct Planner<'a> {
     pub(super) host: &'a Host,
     at: &'a str,
     violations: &'a mut Violations,
+    /// Whether the container has limits already: then what is absent stays as it is.
+    updates: bool,
 }
 
 /// The kernel's shortest CPU quota and period.
@@ -27,6 +29,15 @@ impl<'a> Planner<'a> {
             host,
             at,
             violations,
+            updates: false,
+        }
+    }
+
+    /// The same, for limits that change those of a container.
+    pub(super) fn for_update(self) -> Self {
+        Self {
+            updates: true,
+            ..self
         }
     }
 
@@ -97,7 +108,7 @@ impl<'a> Planner<'a> {
             kernel_bytes: self.limit("memory/kernel", spec.kernel),
             kernel_tcp_bytes: self.limit("memory/kernelTCP", spec.kernel_tcp),
             swappiness_percent: spec.swappiness,
-            disable_oom_killer: spec.disable_oom_killer.filter(|disable| *disable),
+            disable_oom_killer: self.disable_oom_killer(spec.disable_oom_killer),
             use_hierarchy: spec.use_hierarchy == Some(true),
             check_before_update: spec.check_before_update == Some(true),
         };
@@ -114,7 +125,7 @@ impl<'a> Planner<'a> {
         self.refuse_on_v2(at, spec.swappiness.is_some(), "memory/swappiness");
         self.refuse_on_v2(
             at,
-            memory.disable_oom_killer.is_some(),
+            memory.disable_oom_killer == Some(true),
             "memory/disableOOMKiller",
         );
         if spec.swappiness.is_some_and(|percent| percent > 100) {
@@ -122,6 +133,12 @@ impl<'a> Planner<'a> {
         }
         self.check_swap(&memory);
         memory
+    }
+
+    /// A new cgroup has the OOM killer anyway, and cgroup v2 nothing else.
+    fn disable_oom_killer(&self, disable: Option<bool>) -> Option<bool> {
+        let may_be_off = self.updates && home(&self.host.cgroups, "memory") == Some(Home::V1);
+        disable.filter(|disable| *disable || may_be_off)
     }
 
     /// `swap` counts memory too.
@@ -135,6 +152,8 @@ impl<'a> Planner<'a> {
                 "memory/swap",
                 format!("is memory and swap together: must be at least memory.limit, {limit}"),
             ),
+            // The limit that holds is looked at when this one is set.
+            None if self.updates => {}
             None | Some(Limit::Unlimited) => self.refuse(
                 "memory/swap",
                 "is memory and swap together: needs a memory.limit",

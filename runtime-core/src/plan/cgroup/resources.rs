@@ -16,6 +16,17 @@ pub enum Limit {
     At(u64),
 }
 
+impl Limit {
+    /// The bound as a number, and this number for none.
+    #[must_use]
+    pub const fn value_or(self, unlimited: u64) -> u64 {
+        match self {
+            Self::Unlimited => unlimited,
+            Self::At(value) => value,
+        }
+    }
+}
+
 /// As cgroup v2 (and v1's `pids.max`) take it: `max` for no bound.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -287,6 +287,39 @@ fn swap_counts_memory_too() {
 }
 
 #[test]
+fn an_update_may_leave_out_what_holds_already() {
+    let update = |host: &Host, resources: &str| {
+        let resources: spec::Resources<'_> = serde_json::from_str(resources).unwrap();
+        plan_update(&resources, host)
+    };
+    // Swap without the memory in it, which only the kernel knows.
+    for host in [v1(), v2()] {
+        let memory = update(&host, r#"{"memory": {"swap": 100}}"#)
+            .unwrap()
+            .memory;
+        assert_eq!(memory.memory_and_swap_bytes, Some(Limit::At(100)));
+    }
+    // The OOM killer may be off: then no is an answer.
+    let on = r#"{"memory": {"disableOOMKiller": false}}"#;
+    let killer = |host| update(&host, on).unwrap().memory.disable_oom_killer;
+    assert_eq!([killer(v1()), killer(v2())], [Some(false), None]);
+    assert_eq!(
+        planned(&v1(), &format!(r#"{{"resources": {on}}}"#))
+            .0
+            .resources,
+        Resources::default()
+    );
+    // What means "no change" to runc's callers, and devices of any kind.
+    let nothing = r#"{"memory": {"limit": 0, "swap": 0}, "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "",
+        "mems": " "}, "blockIO": {"weight": 0}, "devices": [{"allow": true, "access": "nonsense"}]}"#;
+    assert_eq!(update(&v2(), nothing), Ok(Resources::default()));
+    let wrong =
+        r#"{"memory": {"limit": 100, "swap": 99}, "pids": {"limit": 1}, "cpu": {"idle": 2}}"#;
+    assert_snapshot!(update(&v2(), wrong).unwrap_err(), @"/memory/swap: is memory and swap together: must be at least memory.limit, 100; /cpu/idle: must be 0 or 1");
+    assert_snapshot!(update(&hybrid(), r#"{"cpu": {"cpus": "0"}}"#).unwrap_err(), @"/cpu: needs the cgroup controller cpuset, which this host does not have");
+}
+
+#[test]
 fn unified_takes_files_of_controllers_and_none_that_move_or_stop_processes() {
     let files = r#"{"unified": {"memory.high": "1G", "cpu.max": "1000", "cgroup.max.depth": "5",
         "cgroup.procs": "1", "cgroup.kill": "1", "a/b.c": "", "../memory.max": "", "tasks": "",

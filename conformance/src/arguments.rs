@@ -1,0 +1,114 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+/// What the program says of itself.
+pub const USAGE: &str = "\
+usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format text|json|md]
+                   [--peer PATH] [--view host|v1|v2] [--long]
+       conformance list
+
+--runtime  the OCI runtime to measure: any binary with runc's command line
+--suite    only this suite; --case: only cases whose names begin so
+--format   text for a person (with progress on standard error), json: one array on standard
+           output alone, md: a table
+--peer     the runtime to compare with, for the suite differential
+--view     the cgroups to show: the host's, pure v1, or v2 at /sys/fs/cgroup
+--long     races and loops for minutes
+
+Exit status: 0 when every case passed or was skipped, 1 when one failed, 2 when nothing was told.";
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For a person.
+    #[default]
+    Text,
+    /// For a program.
+    Json,
+    /// A table.
+    Markdown,
+}
+
+/// Which cgroups the runtime is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// The host's.
+    #[default]
+    Host,
+    /// cgroup v1 alone.
+    V1,
+    /// cgroup v2 at /sys/fs/cgroup.
+    V2,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Arguments {
+    /// The runtime.
+    pub runtime: PathBuf,
+    /// These suites; all without any.
+    pub suites: Vec<String>,
+    /// Cases whose names begin so; all without any.
+    pub cases: Vec<String>,
+    /// How results are written.
+    pub format: Format,
+    /// The runtime to compare with.
+    pub peer: Option<PathBuf>,
+    /// The cgroups to show.
+    pub view: View,
+    /// Whether long cases run for minutes.
+    pub is_long: bool,
+}
+
+impl Arguments {
+    /// The arguments of these words.
+    ///
+    /// # Errors
+    ///
+    /// With what is wrong with them.
+    pub fn parse(words: &[String]) -> Result<Self, String> {
+        let mut arguments = Self::default();
+        let mut words = words.iter();
+        while let Some(flag) = words.next() {
+            if flag == "--long" {
+                arguments.is_long = true;
+                continue;
+            }
+            let value = words
+                .next()
+                .ok_or(format!("{flag} needs a value, or is unknown"))?;
+            match flag.as_str() {
+                "--runtime" => arguments.runtime = value.into(),
+                "--suite" => arguments.suites.push(value.clone()),
+                "--case" => arguments.cases.push(value.clone()),
+                "--format" => arguments.format = format(value)?,
+                "--peer" => arguments.peer = Some(value.into()),
+                "--view" => arguments.view = view(value)?,
+                _ => return Err(format!("unknown argument {flag}")),
+            }
+        }
+        if arguments.runtime.as_os_str().is_empty() {
+            return Err("--runtime PATH is missing".to_owned());
+        }
+        Ok(arguments)
+    }
+}
+
+fn format(word: &str) -> Result<Format, String> {
+    match word {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        "md" => Ok(Format::Markdown),
+        _ => Err(format!("--format {word}: text, json or md")),
+    }
+}
+
+fn view(word: &str) -> Result<View, String> {
+    match word {
+        "host" => Ok(View::Host),
+        "v1" => Ok(View::V1),
+        "v2" => Ok(View::V2),
+        _ => Err(format!("--view {word}: host, v1 or v2")),
+    }
+}

@@ -1,0 +1,74 @@
+//! What a case may have left behind, and its removal.
+
+use std::path::{Path, PathBuf};
+
+/// The cgroups of this name, in every hierarchy, at the top.
+#[must_use]
+pub fn cgroups(name: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten();
+    hierarchies
+        .map(|entry| entry.path())
+        .chain([root.to_owned()])
+        .map(|hierarchy| hierarchy.join(name))
+        .filter(|cgroup| cgroup.is_dir())
+        .collect()
+}
+
+/// Kills what is in the cgroups of this name, and removes them.
+pub fn remove_cgroups(name: &str) {
+    for cgroup in cgroups(name) {
+        for _ in 0..50 {
+            kill_all(&cgroup);
+            remove_tree(&cgroup);
+            if !cgroup.exists() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+fn kill_all(cgroup: &Path) {
+    // A frozen one would not die.
+    std::fs::write(cgroup.join("freezer.state"), "THAWED").ok();
+    std::fs::write(cgroup.join("cgroup.freeze"), "0").ok();
+    let pids = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    for pid in pids
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .filter(|pid| *pid > 1)
+    {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        // It may have ended in this moment.
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();
+    }
+}
+
+fn remove_tree(cgroup: &Path) {
+    for entry in std::fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            kill_all(&entry.path());
+            remove_tree(&entry.path());
+        }
+    }
+    // Processes that are just ending keep it for a moment.
+    std::fs::remove_dir(cgroup).ok();
+}
+
+/// Removes a directory with all below it, once nothing is mounted there any more.
+pub fn remove_directory(directory: &Path) {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let prefix = directory.display().to_string();
+    let mut mounts: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|target| Path::new(target).starts_with(&prefix))
+        .collect();
+    mounts.sort_unstable_by_key(|target| std::cmp::Reverse(target.len()));
+    for target in mounts {
+        // What is busy is detached.
+        nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH).ok();
+    }
+    std::fs::remove_dir_all(directory).ok();
+}

@@ -1,0 +1,248 @@
+//! What a case works with: the runtime, a directory, bundles, and an end that leaves nothing.
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::bundle::Bundle;
+use crate::case::{Trouble, failed};
+use crate::run::Finished;
+use crate::runtime::Runtime;
+
+/// How long a state is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What all cases of a run share.
+#[derive(Debug)]
+pub struct Stage {
+    /// The runtime that is measured.
+    pub runtime: PathBuf,
+    /// One to compare it with.
+    pub peer: Option<PathBuf>,
+    /// Whether long cases run for minutes.
+    pub is_long: bool,
+    /// This program, as it is put into root filesystems.
+    pub probe: PathBuf,
+    /// Where cases have their directories.
+    pub directory: PathBuf,
+    /// The first part of the name of everything that is made.
+    pub marker: String,
+}
+
+/// One case's part of it.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    stage: &'a Stage,
+    runtime: Runtime,
+    directory: PathBuf,
+    marker: String,
+    bundles: Cell<u32>,
+    /// Containers that may be there.
+    ids: RefCell<Vec<String>>,
+}
+
+impl<'a> Scene<'a> {
+    /// The scene of the case with this number.
+    #[must_use]
+    pub fn new(stage: &'a Stage, number: usize) -> Self {
+        let marker = format!("{}-{number}", stage.marker);
+        let directory = stage.directory.join(number.to_string());
+        std::fs::create_dir_all(&directory).expect("a directory can be made");
+        let runtime = Runtime::new(&stage.runtime, &directory.join("root"));
+        Self {
+            stage,
+            runtime,
+            directory,
+            marker,
+            bundles: Cell::new(0),
+            ids: RefCell::default(),
+        }
+    }
+
+    /// What all cases share.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        self.stage
+    }
+
+    /// The runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// A directory of the case's own.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A new bundle.
+    #[must_use]
+    pub fn bundle(&self) -> Bundle {
+        let number = self.bundles.replace(self.bundles.get() + 1);
+        let id = format!("{}-{number}", self.marker);
+        let directory = self.directory.join(format!("bundle{number}"));
+        self.ids.borrow_mut().push(id.clone());
+        let cgroup = format!("/{id}");
+        Bundle::new(&directory, id, &cgroup, &self.stage.probe)
+    }
+
+    /// `run` of a bundle, to its end.
+    #[must_use]
+    pub fn run(&self, bundle: &Bundle) -> Finished {
+        bundle.save();
+        self.runtime
+            .call(&["run", "--bundle", &path(bundle.path()), bundle.id()])
+    }
+
+    /// `run` of a bundle whose process reports what it sees: the report.
+    ///
+    /// # Errors
+    ///
+    /// The failure that says how the runtime or the process ended.
+    pub fn report(&self, bundle: &Bundle) -> Result<Value, Trouble> {
+        let finished = self.run(bundle);
+        match serde_json::from_str(&finished.stdout) {
+            Ok(report) if finished.code == 0 => Ok(report),
+            _ => failed("the container runs and reports", finished.brief()),
+        }
+    }
+
+    /// `create` of a bundle.
+    ///
+    /// # Errors
+    ///
+    /// The failure that says how it ended.
+    pub fn create(&self, bundle: &Bundle) -> Result<(), Trouble> {
+        bundle.save();
+        let finished = self.create_saved(bundle);
+        match finished.code {
+            0 => Ok(()),
+            _ => failed("`create` succeeds", finished.brief()),
+        }
+    }
+
+    /// `create` of a bundle whose config.json is written. The container's streams are none of
+    /// the case's.
+    #[must_use]
+    pub fn create_saved(&self, bundle: &Bundle) -> Finished {
+        self.detached(&["create", "--bundle", &path(bundle.path()), bundle.id()])
+    }
+
+    /// A command whose container keeps its standard streams: they are /dev/null and two files
+    /// of the case's.
+    #[must_use]
+    pub fn detached(&self, arguments: &[&str]) -> Finished {
+        use std::process::Stdio;
+        let files = ["stdout", "stderr"].map(|name| self.directory.join(name));
+        let [stdout, stderr] = files
+            .clone()
+            .map(|file| std::fs::File::create(file).expect("a file can be made"));
+        let mut command = self.runtime.command(arguments);
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        let code = crate::run::status_within(&mut command, crate::run::LIMIT);
+        let [stdout, stderr] = files.map(|file| std::fs::read_to_string(file).unwrap_or_default());
+        Finished {
+            code: code.unwrap_or(-1),
+            stdout,
+            stderr,
+            is_late: code.is_none(),
+        }
+    }
+
+    /// What a detached container has written until now.
+    #[must_use]
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.directory.join("stdout")).unwrap_or_default()
+    }
+
+    /// `create` and `start` of a bundle.
+    ///
+    /// # Errors
+    ///
+    /// The failure that says how either ended.
+    pub fn start(&self, bundle: &Bundle) -> Result<(), Trouble> {
+        self.create(bundle)?;
+        self.succeeds(&["start", bundle.id()]).map(drop)
+    }
+
+    /// A command of the runtime that must succeed.
+    ///
+    /// # Errors
+    ///
+    /// The failure that says how it ended.
+    pub fn succeeds(&self, arguments: &[&str]) -> Result<Finished, Trouble> {
+        let finished = self.runtime.call(arguments);
+        match finished.code {
+            0 => Ok(finished),
+            _ => failed(
+                format!("`{}` succeeds", arguments.join(" ")),
+                finished.brief(),
+            ),
+        }
+    }
+
+    /// A bundle that must be refused, leaving no container.
+    ///
+    /// # Errors
+    ///
+    /// The failure that says that it was accepted, or what it left.
+    pub fn is_refused(&self, bundle: &Bundle) -> Result<Finished, Trouble> {
+        bundle.save();
+        let finished = self.create_saved(bundle);
+        if finished.code == 0 {
+            return failed("an error", "`create` succeeds");
+        }
+        if finished.is_late {
+            return failed("an error", finished.brief());
+        }
+        match self.runtime.state(bundle.id()) {
+            None => Ok(finished),
+            Some(state) => failed("no container after the error", state.to_string()),
+        }
+    }
+
+    /// Waits until something is so.
+    ///
+    /// # Errors
+    ///
+    /// The failure that says that it never was.
+    pub fn until(&self, what: &str, is_so: impl Fn() -> bool) -> Result<(), Trouble> {
+        let started = Instant::now();
+        while !is_so() {
+            if started.elapsed() > PATIENCE {
+                return failed(what, "not within 10 s");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Waits until a container has this status.
+    ///
+    /// # Errors
+    ///
+    /// The failure that says that it never had.
+    pub fn until_status(&self, bundle: &Bundle, status: &str) -> Result<(), Trouble> {
+        self.until(&format!("status {status}"), || {
+            self.runtime.status(bundle.id()) == status
+        })
+    }
+
+    /// Removes whatever the case has left.
+    pub fn clear(self) {
+        for id in self.ids.borrow().iter() {
+            // Most are gone already.
+            drop(self.runtime.call(&["delete", "--force", id]));
+            crate::residue::remove_cgroups(id);
+        }
+        crate::residue::remove_directory(&self.directory);
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}

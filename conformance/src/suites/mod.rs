@@ -1,0 +1,11 @@
+//! The suites. Each file is a flat list of cases, one function a case.
+
+use crate::case::Case;
+
+mod spec;
+
+/// Every case of every suite, in order.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    spec::cases()
+}

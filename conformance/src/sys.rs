@@ -1,0 +1,55 @@
+//! System calls that nix lacks.
+//!
+//! # Safety
+//!
+//! Numbers go in; a pointer is to a live local of the size that the kernel writes.
+#![allow(unsafe_code, reason = "nix has no such calls")]
+
+use nix::errno::Errno;
+
+/// keyctl(2) KEYCTL_DESCRIBE of the session keyring.
+pub(crate) fn describe_session_keyring() -> Result<Vec<u8>, Errno> {
+    const KEYCTL_DESCRIBE: libc::c_long = 6;
+    const KEY_SPEC_SESSION_KEYRING: libc::c_long = -3;
+    let mut buffer = [0_u8; 512];
+    // SAFETY: the kernel writes at most the buffer's length into the buffer, which is live.
+    let length = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_DESCRIBE,
+            KEY_SPEC_SESSION_KEYRING,
+            buffer.as_mut_ptr(),
+            buffer.len(),
+        )
+    };
+    let length = Errno::result(length)?;
+    let length = usize::try_from(length).unwrap_or(0).min(buffer.len());
+    Ok(buffer[..length].to_vec())
+}
+
+/// ioprio_get(2) of this process.
+pub(crate) fn io_priority() -> Result<i64, Errno> {
+    // SAFETY: three numbers; no memory of ours is read or written.
+    let value = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, 0) };
+    Errno::result(value)
+}
+
+/// A system call of three numbers, for whether a filter or a privilege is in its way.
+pub(crate) fn plain_call(number: libc::c_long, arguments: [libc::c_long; 3]) -> Result<i64, Errno> {
+    let [first, second, third] = arguments;
+    // SAFETY: callers pass numbers and null pointers only, which the kernel checks itself.
+    Errno::result(unsafe { libc::syscall(number, first, second, third) })
+}
+
+/// TIOCGWINSZ of standard input: rows and columns.
+pub(crate) fn terminal_size() -> Result<(u16, u16), Errno> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the kernel writes one winsize to a live local.
+    Errno::result(unsafe { libc::ioctl(0, libc::TIOCGWINSZ, &raw mut size) })?;
+    Ok((size.ws_row, size.ws_col))
+}

@@ -1,0 +1,9 @@
+//! The standard streams of a process, on the real kernel: the relay with its loop, FIFOs, pipes,
+//! terminals, files and loggers, and processes at both ends.
+
+mod fifo;
+mod file;
+mod input;
+mod logger;
+mod rig;
+mod terminal;
