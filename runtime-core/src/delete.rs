@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cgroup::systemd::Systemd;
-use crate::cgroup::{Cgroup, CgroupError};
+use crate::cgroup::Cgroup;
 use crate::container::Container;
 use crate::error::{Error, ErrorKind};
 use crate::hooks::{self, HookKind, HookSetting};
 use crate::id::ContainerId;
 use crate::runtime::{REMOVAL_DEADLINE, Runtime};
 use crate::state::{Operation, StateDirectory, StateError, Status};
+use crate::unit::LastUnit;
 
 /// How long processes that are known to be ending may take before it is looked for others.
 const FIRST_REMOVAL: Duration = Duration::from_millis(300);
@@ -55,9 +55,9 @@ pub(crate) fn delete_locked(
         let refusal = status.refusal(Operation::Delete, container.id().as_str());
         return Err(Error::text(ErrorKind::WrongStatus, refusal));
     }
-    let mut systemd = SystemdUnit::find(&mut container)?;
+    let mut unit = LastUnit::find(&mut container)?;
     kill_everything(&container, status)?;
-    systemd.stop()?;
+    unit.stop()?;
     remove_cgroups(&mut container)?;
     let failures = poststop(&container);
     directory.remove()?;
@@ -65,41 +65,6 @@ pub(crate) fn delete_locked(
         .into_iter()
         .map(|failure| failure.to_string())
         .collect())
-}
-
-/// The container's unit of systemd, if it has one that may still be there.
-struct SystemdUnit(Option<(Systemd, String)>);
-
-impl SystemdUnit {
-    /// A create that was interrupted may have started its unit without noting that: its
-    /// description tells it from somebody else's of the same name.
-    fn find(container: &mut Container) -> Result<Self, Error> {
-        let Some(unit) = container.record().systemd_unit.clone() else {
-            return Ok(Self(None));
-        };
-        let mut systemd = match Systemd::connect(unit.manager, container.runtime().user_bus()) {
-            Ok(systemd) => systemd,
-            // Its units are gone with it.
-            Err(error) if error.is_not_running() => return Ok(Self(None)),
-            Err(error) => return Err(CgroupError::from(error).into()),
-        };
-        if container.record().cgroups_owned == 0 {
-            let described = systemd.is_described(&unit.name, &unit.description);
-            if !described.map_err(CgroupError::from)? {
-                return Ok(Self(None));
-            }
-            container.own_cgroups();
-        }
-        Ok(Self(Some((systemd, unit.name))))
-    }
-
-    /// Stops it, once all its processes are dead.
-    fn stop(&mut self) -> Result<(), Error> {
-        match &mut self.0 {
-            Some((systemd, name)) => Ok(systemd.stop(name).map_err(CgroupError::from)?),
-            None => Ok(()),
-        }
-    }
 }
 
 /// A directory without a usable record. Without one at all its create was interrupted before it

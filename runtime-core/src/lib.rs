@@ -38,6 +38,7 @@ pub mod state;
 pub mod statistics;
 mod sys;
 pub mod time;
+mod unit;
 mod update;
 pub mod violation;
 

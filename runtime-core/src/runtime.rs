@@ -13,7 +13,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 
 use crate::bundle::Bundle;
-use crate::cgroup::systemd::{StartedUnit, Systemd, UserBus};
+use crate::cgroup::systemd::{Systemd, UserBus};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::{Container, State};
 use crate::error::{Error, ErrorKind};
@@ -25,6 +25,7 @@ use crate::plan::{CgroupDriver, Plan, PlanOptions, RootEntry};
 use crate::process::Process;
 use crate::procfs::Procfs;
 use crate::state::{self, Record, RecordedUnit, StateDirectory, StateRoot, Status};
+use crate::unit;
 
 /// How long removing cgroups and killing what is in them may take.
 pub(crate) const REMOVAL_DEADLINE: Duration = Duration::from_secs(10);
@@ -123,7 +124,7 @@ impl Runtime {
     }
 
     /// The options of a plan with what this handle says.
-    fn plan_options(&self, options: &PlanOptions) -> PlanOptions {
+    pub(crate) fn plan_options(&self, options: &PlanOptions) -> PlanOptions {
         let mut options = options.clone();
         if self.cgroup_driver != CgroupDriver::default() {
             options.cgroup_driver = self.cgroup_driver;
@@ -241,11 +242,7 @@ impl Runtime {
         let plan_options = self.plan_options(&options.plan);
         let plan = Plan::new(&bundle.spec()?, bundle.path(), id, &host, &plan_options)?;
         check_console(&plan, options)?;
-        let unit = plan.cgroup.unit.as_ref();
-        let systemd = unit
-            .map(|unit| Systemd::connect(unit.manager, &self.user_bus))
-            .transpose()
-            .map_err(CgroupError::from)?;
+        let systemd = unit::connect(self, &plan)?;
         let directory = self.root.reserve(id)?;
         let mut creation = Creation {
             runtime: self,
@@ -340,7 +337,10 @@ impl Creation<'_> {
     ) -> Result<(Process, Option<Cgroup>), Error> {
         directory.write_intent(&self.record, self.config)?;
         let mut cgroup = match systemd {
-            Some(systemd) => self.start_unit(directory, systemd)?,
+            Some(systemd) => {
+                let plan = (&self.plan.cgroup, self.host, self.procfs);
+                unit::start(systemd, plan, self.runtime, &mut self.record, directory)?
+            }
             None => self.make_cgroup(directory)?,
         };
         let listener = match gate {
@@ -406,27 +406,6 @@ impl Creation<'_> {
                 Ok(Some(cgroup))
             }
         }
-    }
-
-    /// The container's cgroups as a unit of systemd, with their limits.
-    fn start_unit(
-        &mut self,
-        directory: &StateDirectory,
-        systemd: Systemd,
-    ) -> Result<Option<Cgroup>, Error> {
-        let (plan, layout) = (&self.plan.cgroup, &self.host.cgroups);
-        let (Some(unit), Some(recorded)) = (&plan.unit, &self.record.systemd_unit) else {
-            return Ok(None);
-        };
-        let place = (plan, layout, self.procfs);
-        let user = &self.runtime.user_bus;
-        let started = StartedUnit::start(systemd, unit, &recorded.description, place, user);
-        let started = started.map_err(CgroupError::from)?;
-        self.record.cgroups_owned = 1;
-        directory.mark_cgroups_owned()?;
-        let cgroup = Cgroup::create_in_unit(layout, plan, started)?;
-        cgroup.apply_before_birth(plan)?;
-        Ok(Some(cgroup))
     }
 
     fn launch(

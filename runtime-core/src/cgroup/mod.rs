@@ -35,6 +35,7 @@ pub use self::planned::planned_paths;
 use self::systemd::StartedUnit;
 
 mod apply;
+mod completed;
 mod create;
 mod delegate;
 mod devices;

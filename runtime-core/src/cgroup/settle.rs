@@ -27,18 +27,21 @@ impl Cgroup {
         self.apply(&roomy)
     }
 
-    /// Once the container's first process is there and before it runs a foreign program: ends
-    /// the one that held the place, and sets the exact limit of processes.
+    /// Once the container's first process is there and before it runs a foreign program: sets the
+    /// exact limit of processes, and ends the one that held the place.
     ///
     /// # Errors
     ///
     /// As [`apply`](Self::apply).
     pub(crate) fn settle(&mut self, plan: &CgroupPlan) -> Result<(), CgroupError> {
-        let Some(unit) = self.unit.as_mut().filter(|unit| unit.pid().is_some()) else {
+        if self.unit.as_ref().and_then(StartedUnit::pid).is_none() {
             return Ok(());
-        };
-        unit.let_resident_go();
-        self.apply_resources(&of_processes(&plan.resources))
+        }
+        self.apply_resources(&of_processes(&plan.resources))?;
+        if let Some(unit) = &mut self.unit {
+            unit.let_resident_go();
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where systemd listens: its own socket first, then the bus.
 
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::plan::cgroup::Manager;
@@ -17,6 +19,26 @@ pub struct UserBus {
     pub session_bus_address: Option<String>,
     /// `XDG_RUNTIME_DIR`.
     pub runtime_directory: Option<PathBuf>,
+}
+
+impl UserBus {
+    /// What an environment (`NAME=value` each) that the caller hands over says.
+    #[must_use]
+    pub fn of_environment(environment: &[CString]) -> Self {
+        let value = |name: &str| {
+            let mut values = environment.iter().filter_map(|variable| {
+                let rest = variable.to_bytes().strip_prefix(name.as_bytes())?;
+                rest.strip_prefix(b"=")
+            });
+            let value = values.next().filter(|value| !value.is_empty())?;
+            Some(OsStr::from_bytes(value).to_owned())
+        };
+        let address = value("DBUS_SESSION_BUS_ADDRESS");
+        Self {
+            session_bus_address: address.and_then(|address| address.into_string().ok()),
+            runtime_directory: value("XDG_RUNTIME_DIR").map(PathBuf::from),
+        }
+    }
 }
 
 /// A socket that may be systemd's.
@@ -79,8 +101,7 @@ fn parse(list: &str) -> Vec<Socket> {
             let value = unescape(value)?;
             match key {
                 "path" if value.first() == Some(&b'/') => {
-                    use std::os::unix::ffi::OsStringExt;
-                    Some(Socket::Path(std::ffi::OsString::from_vec(value).into()))
+                    Some(Socket::Path(OsString::from_vec(value).into()))
                 }
                 "abstract" if !value.is_empty() => Some(Socket::Abstract(value)),
                 _ => None,
@@ -142,6 +163,18 @@ mod tests {
             ),
             ["@/tmp/a b", "/y"]
         );
+    }
+
+    #[test]
+    fn an_environment_tells_where_the_users_systemd_is() {
+        let environment = [
+            c"XDG_RUNTIME_DIRS=/no",
+            c"XDG_RUNTIME_DIR=/run/user/1",
+            c"DBUS_SESSION_BUS_ADDRESS=",
+        ];
+        let user = UserBus::of_environment(&environment.map(ToOwned::to_owned));
+        assert_eq!(user.runtime_directory, Some("/run/user/1".into()));
+        assert_eq!(user.session_bus_address, None);
     }
 
     #[test]
