@@ -2,11 +2,9 @@
 //!
 //! ```text
 //!  tare                                   systemd, or a bus
-//!  NUL, AUTH EXTERNAL                -->
-//!                                    <--  DATA        whoever the kernel says it is
-//!  DATA                              -->
+//!  NUL, AUTH EXTERNAL, DATA, BEGIN   -->              whoever the kernel says it is
+//!                                    <--  DATA
 //!                                    <--  OK guid
-//!  BEGIN                             -->
 //!  Hello, AddMatch, Subscribe        -->              a bus only
 //!  call                              -->
 //!                                    <--  signals of all units, skipped; the reply
@@ -108,21 +106,29 @@ impl Connection {
 
     /// The kernel tells who this is; a user id in the greeting would be that of this user
     /// namespace, which may be another one than systemd's.
+    ///
+    /// Everything is said at once. systemd reads on from BEGIN when there is more to read, and
+    /// so it would take a call that comes with BEGIN for a part of the greeting, and leave it
+    /// lying until the next one.
     fn authenticate(&mut self) -> Result<(), SystemdError> {
-        self.send(b"\0AUTH EXTERNAL\r\n")?;
-        let mut answer = self.line()?;
-        if answer.starts_with("DATA") {
-            self.send(b"DATA\r\n")?;
-            answer = self.line()?;
+        self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        let first = self.line()?;
+        if first.starts_with("OK ") {
+            // An older one lets in at the first word, and has an answer to the second as well.
+            return self.line().map(drop);
         }
-        if !answer.starts_with("OK ") {
-            return Err(SystemdError::NotAccepted {
-                peer: self.peer.clone(),
-                uid: nix::unistd::geteuid().as_raw(),
-                answer,
-            });
+        let answer = match first.starts_with("DATA") {
+            true => self.line()?,
+            false => first,
+        };
+        if answer.starts_with("OK ") {
+            return Ok(());
         }
-        self.send(b"BEGIN\r\n")
+        Err(SystemdError::NotAccepted {
+            peer: self.peer.clone(),
+            uid: nix::unistd::geteuid().as_raw(),
+            answer,
+        })
     }
 
     /// Takes a name on the bus, and asks for systemd's word that a job is over.
@@ -213,18 +219,21 @@ impl Connection {
         Ok(())
     }
 
-    /// One line of the greeting, without its end.
+    /// One line of the greeting, without its end. What follows it may be a message already, and
+    /// stays where it is.
     fn line(&self) -> Result<String, SystemdError> {
         let mut line = Vec::new();
         loop {
-            // A byte at a time: what follows the line may be a message already.
-            let mut byte = [0];
-            self.fill(&mut byte)?;
-            line.push(byte[0]);
+            let mut room = [0; LONGEST_LINE];
+            let seen = self.receive_some(&mut room, MsgFlags::MSG_PEEK)?;
+            let end = room[..seen].iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(seen, |end| end + 1);
+            self.fill(&mut room[..taken])?;
+            line.extend_from_slice(&room[..taken]);
             if let Some(text) = line.strip_suffix(b"\r\n") {
                 return Ok(String::from_utf8_lossy(text).into_owned());
             }
-            if line.len() == LONGEST_LINE {
+            if end.is_some() || line.len() >= LONGEST_LINE {
                 return Err(self.broken("a line without an end"));
             }
         }
@@ -246,19 +255,27 @@ impl Connection {
     /// Reads so many bytes, and no fewer.
     fn fill(&self, mut room: &mut [u8]) -> Result<(), SystemdError> {
         while !room.is_empty() {
-            match recv(self.socket.as_raw_fd(), room, MsgFlags::empty()) {
+            let length = self.receive_some(room, MsgFlags::empty())?;
+            room = &mut room[length..];
+        }
+        Ok(())
+    }
+
+    /// Reads at least one byte.
+    fn receive_some(&self, room: &mut [u8], flags: MsgFlags) -> Result<usize, SystemdError> {
+        loop {
+            match recv(self.socket.as_raw_fd(), room, flags) {
                 Ok(0) | Err(Errno::ECONNRESET) => return Err(self.closed()),
                 // Whoever sends without a pause must not make this wait for ever, either.
                 Ok(_) if Instant::now() >= self.wait.until => {
                     return Err(timeout(&self.peer, &self.wait));
                 }
-                Ok(length) => room = &mut room[length..],
+                Ok(length) => return Ok(length),
                 Err(Errno::EAGAIN) => self.ready(PollFlags::POLLIN)?,
                 Err(Errno::EINTR) => {}
                 Err(source) => return Err(self.failed("receive", source)),
             }
         }
-        Ok(())
     }
 
     fn ready(&self, event: PollFlags) -> Result<(), SystemdError> {

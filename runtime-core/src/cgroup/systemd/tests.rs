@@ -92,11 +92,16 @@ fn read_line(stream: &mut UnixStream) -> String {
 }
 
 fn let_in(stream: &mut UnixStream) {
-    assert_eq!(read_line(stream), "\0AUTH EXTERNAL\r\n");
-    stream.write_all(b"DATA\r\n").unwrap();
-    assert_eq!(read_line(stream), "DATA\r\n");
-    stream.write_all(b"OK 0123456789abcdef\r\n").unwrap();
-    assert_eq!(read_line(stream), "BEGIN\r\n");
+    read_greeting(stream);
+    stream
+        .write_all(b"DATA\r\nOK 0123456789abcdef\r\n")
+        .unwrap();
+}
+
+fn read_greeting(stream: &mut UnixStream) {
+    for line in ["\0AUTH EXTERNAL\r\n", "DATA\r\n", "BEGIN\r\n"] {
+        assert_eq!(read_line(stream), line);
+    }
 }
 
 /// One message: its member, and its body.
@@ -523,6 +528,32 @@ fn garbage_and_impossible_lengths_are_refused_at_once() {
 }
 
 #[test]
+fn a_line_may_come_in_pieces_and_with_what_follows_it() {
+    for (pieces, answers) in [
+        (&["DA", "TA\r", "\nOK 0", "1\r\n"][..], "after DATA"),
+        (&["OK 01\r\nERROR\r\n"], "an older one"),
+    ] {
+        let peer = Peer::new(true, move |mut stream| {
+            read_greeting(&mut stream);
+            for piece in pieces {
+                stream.write_all(piece.as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // News may come at once.
+            let news = job_removed(JOB, "other.scope", "done");
+            stream.write_all(&news).unwrap();
+            let (_, serial, _) = read_call(&mut stream);
+            stream.write_all(&returned(serial, JOB)).unwrap();
+            let over = job_removed(JOB, "tare-box.scope", "done");
+            stream.write_all(&over).unwrap();
+        });
+        peer.start()
+            .unwrap_or_else(|error| panic!("{answers}: {error}"));
+        peer.join();
+    }
+}
+
+#[test]
 fn a_greeting_that_is_none_is_refused() {
     for (line, said) in [
         (&b"REJECTED EXTERNAL\r\n"[..], "does not accept user"),
@@ -530,7 +561,7 @@ fn a_greeting_that_is_none_is_refused() {
         (&[b'x'; 600], "a line without an end"),
     ] {
         let peer = Peer::new(true, move |mut stream| {
-            read_line(&mut stream);
+            read_greeting(&mut stream);
             stream.write_all(line).unwrap();
             drop(stream.read_to_end(&mut Vec::new()));
         });
