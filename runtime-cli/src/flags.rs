@@ -55,7 +55,7 @@ pub(crate) const ROOTLESS_GLOBAL: Flag = taking(
 pub(crate) const SYSTEMD_CGROUP: Flag = switch(
     "systemd-cgroup",
     None,
-    "make cgroups by systemd (not supported yet)",
+    "have systemd make the cgroups of new containers",
 );
 pub(crate) const VERSION: Flag = switch("version", Some("v"), "print the version");
 

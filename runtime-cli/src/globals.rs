@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use runtime_core::{Rootless, Runtime};
+use runtime_core::{CgroupDriver, Rootless, Runtime, UserBus};
 
 use crate::command_line::Parsed;
 use crate::environment;
@@ -19,6 +19,7 @@ pub(crate) struct Globals {
     pub(crate) log: Log,
     root: Option<PathBuf>,
     rootless: Rootless,
+    cgroup_driver: CgroupDriver,
 }
 
 /// The directory below which each container has its own.
@@ -47,13 +48,15 @@ impl Globals {
 
     /// Reads the other flags.
     pub(crate) fn new(parsed: &Parsed<'_>) -> Result<Self, Failure> {
-        if parsed.is_on(&flags::SYSTEMD_CGROUP) {
-            return Err(Failure::new("--systemd-cgroup is not supported yet"));
-        }
         Ok(Self {
             log: Log::default(),
             root: parsed.text(&flags::ROOT).map(absolute_root).transpose()?,
             rootless: parse_rootless(parsed.text(&flags::ROOTLESS_GLOBAL))?,
+            cgroup_driver: if parsed.is_on(&flags::SYSTEMD_CGROUP) {
+                CgroupDriver::Systemd
+            } else {
+                CgroupDriver::Filesystem
+            },
         })
     }
 
@@ -86,12 +89,23 @@ impl Globals {
         let root = self.state_root()?;
         self.log
             .debug(&format!("state root {}", root.path.display()));
-        Ok(Runtime::new(root.path).with_rootless(self.rootless))
+        Ok(Runtime::new(root.path)
+            .with_rootless(self.rootless)
+            .with_cgroup_driver(self.cgroup_driver)
+            .with_user_bus(user_bus()))
     }
 
     /// The same for a command that may run hooks, which inherit this process's environment.
     pub(crate) fn runtime_with_environment(&self) -> Result<Runtime, Failure> {
         Ok(self.runtime()?.with_environment(environment::all()))
+    }
+}
+
+/// How to reach the user's systemd, as the environment says it.
+fn user_bus() -> UserBus {
+    UserBus {
+        session_bus_address: env::var("DBUS_SESSION_BUS_ADDRESS").ok(),
+        runtime_directory: env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
     }
 }
 

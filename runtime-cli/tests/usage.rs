@@ -225,10 +225,6 @@ fn a_global_flag_with_a_bad_value_is_an_error() {
             r#""invalid log-format: x""#,
         ),
         (
-            &["--systemd-cgroup", "list"],
-            r#""--systemd-cgroup is not supported yet""#,
-        ),
-        (
             &["--rootless=maybe", "list"],
             r#""invalid value \"maybe\" for --rootless: true, false or auto""#,
         ),

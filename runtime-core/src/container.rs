@@ -169,6 +169,11 @@ impl Container {
         &self.record
     }
 
+    /// Notes that its cgroups are its own.
+    pub(crate) fn own_cgroups(&mut self) {
+        self.record.cgroups_owned = 1;
+    }
+
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
     }

@@ -9,6 +9,7 @@ use crate::hooks::{self, HookKind, HookSetting};
 use crate::id::ContainerId;
 use crate::runtime::{REMOVAL_DEADLINE, Runtime};
 use crate::state::{Operation, StateDirectory, StateError, Status};
+use crate::unit::LastUnit;
 
 /// How long processes that are known to be ending may take before it is looked for others.
 const FIRST_REMOVAL: Duration = Duration::from_millis(300);
@@ -54,7 +55,9 @@ pub(crate) fn delete_locked(
         let refusal = status.refusal(Operation::Delete, container.id().as_str());
         return Err(Error::text(ErrorKind::WrongStatus, refusal));
     }
+    let mut unit = LastUnit::find(&mut container)?;
     kill_everything(&container, status)?;
+    unit.stop()?;
     remove_cgroups(&mut container)?;
     let failures = poststop(&container);
     directory.remove()?;

@@ -223,10 +223,10 @@ impl From<StateError> for Error {
 
 impl From<CgroupError> for Error {
     fn from(error: CgroupError) -> Self {
-        let kind = if error.is_timeout() {
-            ErrorKind::TimedOut
-        } else {
-            ErrorKind::Cgroup
+        let kind = match &error {
+            error if error.is_timeout() => ErrorKind::TimedOut,
+            CgroupError::Systemd(error) if error.is_not_running() => ErrorKind::Unsupported,
+            _ => ErrorKind::Cgroup,
         };
         Self {
             kind,

@@ -20,8 +20,8 @@ pub struct Features {
     mount_options: Vec<&'static str>,
     linux: Linux,
     annotations: BTreeMap<&'static str, &'static str>,
-    /// None: no annotation has an effect.
-    potentially_unsafe_config_annotations: [&'static str; 0],
+    /// A prefix: with the systemd cgroup driver, and what reaches beyond the container is refused.
+    potentially_unsafe_config_annotations: [&'static str; 1],
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -85,7 +85,7 @@ impl Features {
                 ("io.github.tare-rs.tare.version", env!("CARGO_PKG_VERSION")),
                 ("org.opencontainers.runc.checkpoint.enabled", "true"),
             ]),
-            potentially_unsafe_config_annotations: [],
+            potentially_unsafe_config_annotations: ["org.systemd.property."],
         }
     }
 }
@@ -100,8 +100,8 @@ impl Linux {
             cgroup: Cgroup {
                 v1: true,
                 v2: true,
-                systemd: false,
-                systemd_user: false,
+                systemd: true,
+                systemd_user: true,
                 rdma: true,
             },
             seccomp: Seccomp {

@@ -13,6 +13,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 
 use crate::bundle::Bundle;
+use crate::cgroup::systemd::{Systemd, UserBus};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::{Container, State};
 use crate::error::{Error, ErrorKind};
@@ -20,10 +21,11 @@ use crate::hooks::{self, HookKind, HookSetting};
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::launch::{self, LaunchError};
-use crate::plan::{Plan, PlanOptions, RootEntry};
+use crate::plan::{CgroupDriver, Plan, PlanOptions, RootEntry};
 use crate::process::Process;
 use crate::procfs::Procfs;
-use crate::state::{self, Record, StateDirectory, StateRoot, Status};
+use crate::state::{self, Record, RecordedUnit, StateDirectory, StateRoot, Status};
+use crate::unit;
 
 /// How long removing cgroups and killing what is in them may take.
 pub(crate) const REMOVAL_DEADLINE: Duration = Duration::from_secs(10);
@@ -46,6 +48,8 @@ pub struct Runtime {
     root: StateRoot,
     environment: Vec<CString>,
     rootless: Rootless,
+    cgroup_driver: CgroupDriver,
+    user_bus: UserBus,
 }
 
 /// What the caller gives a new container besides its bundle.
@@ -81,6 +85,8 @@ impl Runtime {
             root: StateRoot::new(root),
             environment: Vec::new(),
             rootless: Rootless::Auto,
+            cgroup_driver: CgroupDriver::Filesystem,
+            user_bus: UserBus::default(),
         }
     }
 
@@ -97,6 +103,33 @@ impl Runtime {
     pub fn with_rootless(mut self, rootless: Rootless) -> Self {
         self.rootless = rootless;
         self
+    }
+
+    /// Says who makes the cgroups of new containers; those that exist remember who made theirs.
+    #[must_use]
+    pub fn with_cgroup_driver(mut self, driver: CgroupDriver) -> Self {
+        self.cgroup_driver = driver;
+        self
+    }
+
+    /// Says how to reach the systemd of the user, for a caller without privilege.
+    #[must_use]
+    pub fn with_user_bus(mut self, user_bus: UserBus) -> Self {
+        self.user_bus = user_bus;
+        self
+    }
+
+    pub(crate) fn user_bus(&self) -> &UserBus {
+        &self.user_bus
+    }
+
+    /// The options of a plan with what this handle says.
+    pub(crate) fn plan_options(&self, options: &PlanOptions) -> PlanOptions {
+        let mut options = options.clone();
+        if self.cgroup_driver != CgroupDriver::default() {
+            options.cgroup_driver = self.cgroup_driver;
+        }
+        options
     }
 
     pub(crate) fn environment(&self) -> &[CString] {
@@ -124,7 +157,7 @@ impl Runtime {
             bundle.path(),
             id,
             &host,
-            options,
+            &self.plan_options(options),
         )?)
     }
 
@@ -206,8 +239,10 @@ impl Runtime {
     ) -> Result<Container, Error> {
         let procfs = procfs()?;
         let host = Host::probe(&procfs)?;
-        let plan = Plan::new(&bundle.spec()?, bundle.path(), id, &host, &options.plan)?;
+        let plan_options = self.plan_options(&options.plan);
+        let plan = Plan::new(&bundle.spec()?, bundle.path(), id, &host, &plan_options)?;
         check_console(&plan, options)?;
+        let systemd = unit::connect(self, &plan)?;
         let directory = self.root.reserve(id)?;
         let mut creation = Creation {
             runtime: self,
@@ -218,7 +253,7 @@ impl Runtime {
             config: bundle.config(),
             record: intent(id, bundle, &plan, &host),
         };
-        match creation.make(&directory, gate) {
+        match creation.make(&directory, systemd, gate) {
             Ok(launched) => Ok(Container::new(
                 self.clone(),
                 creation.record,
@@ -263,14 +298,20 @@ pub(crate) fn intent(id: &ContainerId, bundle: &Bundle, plan: &Plan, host: &Host
         .iter()
         .fold(0, |all, joined| all | joined.kind);
     let rootfs = Path::new(std::ffi::OsStr::from_bytes(plan.rootfs.path.to_bytes()));
+    let record = Record::new(id, bundle.path().to_owned(), rootfs.to_owned());
     Record {
+        systemd_unit: plan
+            .cgroup
+            .unit
+            .as_ref()
+            .map(|unit| RecordedUnit::new(unit, &record)),
         owner: host.euid,
         cgroup_paths: crate::cgroup::planned_paths(&host.cgroups, &plan.cgroup),
         namespaces: plan.namespaces.new | joined,
         own_pid_namespace: plan.namespaces.new & libc::CLONE_NEWPID as u64 != 0,
         chroot: plan.rootfs.entry == RootEntry::Chroot,
         keyring: plan.keyring.is_some(),
-        ..Record::new(id, bundle.path().to_owned(), rootfs.to_owned())
+        ..record
     }
 }
 
@@ -291,10 +332,17 @@ impl Creation<'_> {
     fn make(
         &mut self,
         directory: &StateDirectory,
+        systemd: Option<Systemd>,
         gate: Gate,
     ) -> Result<(Process, Option<Cgroup>), Error> {
         directory.write_intent(&self.record, self.config)?;
-        let cgroup = self.make_cgroup(directory)?;
+        let mut cgroup = match systemd {
+            Some(systemd) => {
+                let plan = (&self.plan.cgroup, self.host, self.procfs);
+                unit::start(systemd, plan, self.runtime, &mut self.record, directory)?
+            }
+            None => self.make_cgroup(directory)?,
+        };
         let listener = match gate {
             Gate::Socket => Some(listen_for_start(directory)?),
             Gate::Here => None,
@@ -302,7 +350,13 @@ impl Creation<'_> {
         let launched = self
             .launch(&cgroup, listener)
             .map_err(|error| blame_memory(error, &cgroup))?;
-        match self.commit(directory, &launched) {
+        let settled = cgroup
+            .as_mut()
+            .map_or(Ok(()), |c| c.settle(&self.plan.cgroup));
+        let committed = settled
+            .map_err(Error::from)
+            .and_then(|()| self.commit(directory, &launched));
+        match committed {
             Ok(()) => {}
             Err(error) => {
                 launched.abandon();
@@ -318,7 +372,6 @@ impl Creation<'_> {
         if gate == Gate::Here {
             self.poststart(&process)?;
         }
-        let mut cgroup = cgroup;
         if let Some(cgroup) = &mut cgroup {
             cgroup.keep();
             cgroup.close_task_files();

@@ -7,6 +7,7 @@ use crate::plan::cgroup::plan_update;
 use crate::runtime::procfs;
 use crate::spec;
 use crate::state::Operation;
+use crate::unit;
 
 impl Container {
     /// Changes limits of a created, running or paused container: all that `resources` says, or
@@ -17,6 +18,8 @@ impl Container {
     /// [`bundle::parse`](crate::bundle::parse) say. Its `devices` are never looked at: the
     /// container has its device rules from create, and nothing else may widen them. Nothing is
     /// frozen meanwhile, and processes don't notice but for what the limits do.
+    ///
+    /// A container whose cgroup is a unit of systemd has its unit changed as well.
     ///
     /// A program that is killed in the midst leaves the limits that it has set by then, and no lock.
     ///
@@ -38,6 +41,6 @@ impl Container {
         self.require_cgroup("update")?;
         let host = Host::probe(&procfs()?)?;
         let resources = plan_update(resources, &host).map_err(Error::resources)?;
-        Ok(self.cgroup()?.update_resources(&host.cgroups, &resources)?)
+        unit::update(self, &host, &resources)
     }
 }

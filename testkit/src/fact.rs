@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 pub enum Fact {
     /// The test runs as root in the initial user namespace.
     Root,
+    /// The test runs as somebody else than root.
+    OrdinaryUser,
     /// A program on the path.
     Program(&'static str),
     /// containerd, its shim, dockerd and their clients.
@@ -29,6 +31,8 @@ pub enum Fact {
     Selinux,
     /// criu can dump and restore on this kernel.
     Criu,
+    /// systemd is the service manager, for a user the user's own.
+    Systemd,
 }
 
 impl Fact {
@@ -37,6 +41,7 @@ impl Fact {
     pub fn holds(self) -> bool {
         match self {
             Self::Root => nix::unistd::geteuid().is_root() && in_initial_user_namespace(),
+            Self::OrdinaryUser => !nix::unistd::geteuid().is_root(),
             Self::Program(name) => find_program(name).is_some(),
             Self::Engines => crate::engine::is_installed(),
             Self::UserNamespaces => {
@@ -56,6 +61,7 @@ impl Fact {
             Self::AppArmor => first_line("/sys/module/apparmor/parameters/enabled") == "Y",
             Self::Selinux => Path::new("/sys/fs/selinux/enforce").exists(),
             Self::Criu => criu_works(),
+            Self::Systemd => systemd_runs(),
         }
     }
 
@@ -69,11 +75,18 @@ impl Fact {
     }
 
     /// Whether the project's own CI machines are known to lack it, so that its absence there
-    /// is no mistake: hybrid cgroups whose controllers are v1, no CAP_SYS_RESOURCE, no LSM.
+    /// is no mistake: hybrid cgroups whose controllers are v1, no CAP_SYS_RESOURCE, no LSM,
+    /// no systemd, and root.
     const fn is_known_to_be_missing_in_ci(self) -> bool {
         matches!(
             self,
-            Self::CgroupV2(_) | Self::Capability(24) | Self::AppArmor | Self::Selinux | Self::Criu
+            Self::CgroupV2(_)
+                | Self::Capability(24)
+                | Self::AppArmor
+                | Self::Selinux
+                | Self::Criu
+                | Self::Systemd
+                | Self::OrdinaryUser
         )
     }
 }
@@ -82,6 +95,7 @@ impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => write!(f, "root in the initial user namespace"),
+            Self::OrdinaryUser => write!(f, "an ordinary user"),
             Self::Program(name) => write!(f, "the program {name}"),
             Self::Engines => write!(f, "containerd and docker.io"),
             Self::UserNamespaces => write!(f, "user namespaces"),
@@ -92,6 +106,7 @@ impl fmt::Display for Fact {
             Self::AppArmor => write!(f, "AppArmor"),
             Self::Selinux => write!(f, "SELinux"),
             Self::Criu => write!(f, "a criu that this kernel agrees with"),
+            Self::Systemd => write!(f, "that systemd is running"),
         }
     }
 }
@@ -175,6 +190,14 @@ fn criu_works() -> bool {
             .stderr(null());
         check.status().is_ok_and(|status| status.success())
     })
+}
+
+fn systemd_runs() -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return Path::new("/run/systemd/private").exists();
+    }
+    let directory = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
+    Path::new(&directory).join("systemd/private").exists()
 }
 
 fn in_initial_user_namespace() -> bool {

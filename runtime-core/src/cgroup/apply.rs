@@ -76,9 +76,20 @@ impl Cgroup {
         layout: &CgroupLayout,
         resources: &Resources,
     ) -> Result<(), CgroupError> {
+        self.update_resources_and(layout, resources, |_| Ok(()))
+    }
+
+    /// The same with something more at the end, whose failure puts the limits back, too.
+    pub(crate) fn update_resources_and(
+        &self,
+        layout: &CgroupLayout,
+        resources: &Resources,
+        finish: impl FnOnce(&Self) -> Result<(), CgroupError>,
+    ) -> Result<(), CgroupError> {
         let mut journal = Journal::new();
         self.pass_on(layout, resources)
             .and_then(|()| self.set(resources, &mut journal))
+            .and_then(|()| finish(self))
             .map_err(|cause| CgroupError::Update {
                 cause: Box::new(cause),
                 nothing_changed: journal.is_empty(),

@@ -4,6 +4,7 @@ use nix::errno::Errno;
 
 use super::directory::Directory;
 use super::error::{CgroupError, Hint};
+use super::systemd::StartedUnit;
 use super::{Cgroup, Member, Version};
 use crate::host::{CgroupLayout, CgroupMount};
 use crate::plan::CgroupPlan;
@@ -30,6 +31,27 @@ impl Cgroup {
     /// existing directory that can't be a container's. [`CgroupError::is_no_permission`] tells
     /// whether the runtime may make no cgroup here. Nothing is left behind.
     pub fn create(layout: &CgroupLayout, plan: &CgroupPlan) -> Result<Self, CgroupError> {
+        Self::create_with(layout, plan, None)
+    }
+
+    /// The same in the cgroup of a unit that systemd has started: its directories are there,
+    /// with the process that holds the place, and in cgroup v1 the hierarchies that systemd
+    /// leaves alone get theirs.
+    ///
+    /// Until [`keep`](Cgroup::keep), dropping the value stops the unit.
+    pub(crate) fn create_in_unit(
+        layout: &CgroupLayout,
+        plan: &CgroupPlan,
+        unit: StartedUnit,
+    ) -> Result<Self, CgroupError> {
+        Self::create_with(layout, plan, Some(unit))
+    }
+
+    fn create_with(
+        layout: &CgroupLayout,
+        plan: &CgroupPlan,
+        unit: Option<StartedUnit>,
+    ) -> Result<Self, CgroupError> {
         if plan.path.components().next().is_none() {
             return Err(CgroupError::NoPath);
         }
@@ -43,6 +65,7 @@ impl Cgroup {
         };
         let mut cgroup = Self::empty();
         cgroup.undo = true;
+        cgroup.unit = unit;
         for mount in hierarchies {
             cgroup.make_member(&Hierarchy::new(mount, Version::V1, layout), plan)?;
         }
@@ -128,7 +151,11 @@ impl Cgroup {
     /// Refuses directories that a container can't have for itself.
     fn refuse_taken(&self, path: &CgroupPath) -> Result<(), CgroupError> {
         for member in self.members.iter().filter(|member| !member.made) {
-            let processes = super::processes::below(&member.directory).len();
+            let mut found = super::processes::below(&member.directory);
+            if let Some(resident) = self.unit.as_ref().and_then(StartedUnit::pid) {
+                found.remove(&resident);
+            }
+            let processes = found.len();
             if processes != 0 {
                 return Err(CgroupError::NotEmpty {
                     path: member.directory.path().to_owned(),

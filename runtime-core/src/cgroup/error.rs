@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use super::systemd::SystemdError;
 use crate::errno::Words;
 use crate::plan::cgroup::Limit;
 
@@ -167,6 +168,10 @@ pub enum CgroupError {
         pids: Vec<i32>,
     },
 
+    /// systemd did not do something.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
+
     /// Directories are still there at the deadline.
     #[error("cgroup directories left behind: {}", list(paths))]
     LeftBehind {
@@ -283,6 +288,7 @@ impl CgroupError {
             | Self::ControllerNotEnabled { source, .. }
             | Self::Devices { source, .. }
             | Self::LeftBehind { source, .. } => Some(*source),
+            Self::Systemd(error) => error.errno(),
             Self::Update { cause, .. } => cause.errno(),
             _ => None,
         }
@@ -302,10 +308,11 @@ impl CgroupError {
     /// Whether a deadline passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(
-            self,
-            Self::Timeout { .. } | Self::Survivors { .. } | Self::LeftBehind { .. }
-        )
+        match self {
+            Self::Timeout { .. } | Self::Survivors { .. } | Self::LeftBehind { .. } => true,
+            Self::Systemd(error) => error.is_timeout(),
+            _ => false,
+        }
     }
 
     /// Whether the cgroup is somebody else's: with processes, frozen or threaded.

@@ -6,6 +6,8 @@
 //!        │              │    v2: clone3 with CLONE_INTO_CGROUP and v2_dir
 //!        └──────────────┴─ dropped before keep: what create made is removed
 //!
+//!  Cgroup::create_in_unit ──▶ the same, but systemd makes the directories: see `systemd`
+//!
 //!  Cgroup::open(paths) ──▶ update_resources, freeze, thaw, processes, kill_all, remove
 //!                                                                    (later operations)
 //! ```
@@ -30,8 +32,10 @@ pub use self::error::{CgroupError, Hint, Leftover, NotPutBack};
 pub use self::layout::probe;
 pub(crate) use self::place::Place;
 pub use self::planned::planned_paths;
+use self::systemd::StartedUnit;
 
 mod apply;
+mod completed;
 mod create;
 mod delegate;
 mod devices;
@@ -48,6 +52,8 @@ mod planned;
 mod processes;
 mod refused;
 mod remove;
+mod settle;
+pub mod systemd;
 mod v1;
 mod v2;
 
@@ -65,6 +71,8 @@ pub struct Cgroup {
     /// Whether all directories were found new or empty: until then one of them may be somebody
     /// else's, with processes in it.
     is_ours: bool,
+    /// systemd's unit, while create may have to undo it. Dropped after all processes are.
+    unit: Option<StartedUnit>,
 }
 
 /// The container's directory in one hierarchy.
@@ -148,6 +156,7 @@ impl Cgroup {
             task_files: Vec::new(),
             undo: false,
             is_ours: false,
+            unit: None,
         }
     }
 
@@ -171,6 +180,9 @@ impl Cgroup {
     /// Lets what create made stay when this value goes.
     pub fn keep(&mut self) {
         self.undo = false;
+        if let Some(mut unit) = self.unit.take() {
+            unit.keep();
+        }
     }
 
     /// The numbers of [`v1_task_files`](Self::v1_task_files), for a child that inherits them.

@@ -104,6 +104,9 @@ impl Drop for Cgroup {
         if !self.undo {
             return;
         }
+        if let Some(unit) = &mut self.unit {
+            unit.let_resident_go();
+        }
         let made: Vec<_> = self.members.iter().filter(|member| member.made).collect();
         let deadline = Instant::now() + UNDO_WAIT;
         // A hook that outlives the container's first process, say. A refused create has started

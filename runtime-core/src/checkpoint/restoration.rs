@@ -14,6 +14,7 @@ use super::rpc::{self, Kind, Notice, Options};
 use super::verify::Target;
 use super::{RestoreOptions, keys};
 use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::Systemd;
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 use crate::plan::Plan;
@@ -21,6 +22,7 @@ use crate::process::Process;
 use crate::procfs::Procfs;
 use crate::runtime::{REMOVAL_DEADLINE, Runtime};
 use crate::state::{Record, StateDirectory};
+use crate::unit;
 
 /// criu's log in the work directory.
 pub(super) const LOG: &str = "restore.log";
@@ -44,15 +46,14 @@ impl Restoration<'_> {
     pub(super) fn make(
         &mut self,
         directory: &StateDirectory,
+        systemd: Option<Systemd>,
     ) -> Result<(Process, Option<Cgroup>), Error> {
         directory.write_intent(&self.record, self.config)?;
-        let mut cgroup = Cgroup::create(&self.host.cgroups, &self.plan.cgroup)?;
-        self.record.cgroups_owned = 1;
-        directory.mark_cgroups_owned()?;
-        cgroup.apply(&self.plan.cgroup)?;
+        let mut cgroup = self.make_cgroup(directory, systemd)?;
         let children = Children::of_this_thread(self.procfs)?;
         let restored = self.restore_in(directory, &cgroup);
         let process = restored.and_then(|process| {
+            cgroup.settle(&self.plan.cgroup)?;
             self.poststart(&process)?;
             Ok(process)
         });
@@ -72,6 +73,25 @@ impl Restoration<'_> {
                 })
             }
         }
+    }
+
+    fn make_cgroup(
+        &mut self,
+        directory: &StateDirectory,
+        systemd: Option<Systemd>,
+    ) -> Result<Cgroup, Error> {
+        if let Some(systemd) = systemd {
+            let plan = (&self.plan.cgroup, self.host, self.procfs);
+            let record = &mut self.record;
+            if let Some(cgroup) = unit::start(systemd, plan, self.runtime, record, directory)? {
+                return Ok(cgroup);
+            }
+        }
+        let cgroup = Cgroup::create(&self.host.cgroups, &self.plan.cgroup)?;
+        self.record.cgroups_owned = 1;
+        directory.mark_cgroups_owned()?;
+        cgroup.apply(&self.plan.cgroup)?;
+        Ok(cgroup)
     }
 
     fn restore_in(

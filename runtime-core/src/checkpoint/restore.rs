@@ -16,6 +16,7 @@ use crate::id::ContainerId;
 use crate::plan::{Plan, RootEntry};
 use crate::procfs::Procfs;
 use crate::runtime::{Runtime, intent, procfs};
+use crate::unit;
 
 /// How often a restore is tried whose criu loses a race: see `is_race`.
 const ATTEMPTS: u32 = 5;
@@ -43,7 +44,8 @@ impl Runtime {
         let procfs = procfs()?;
         let host = Host::probe(&procfs)?;
         refuse_rootless(&host, "restore")?;
-        let plan = Plan::new(&bundle.spec()?, bundle.path(), id, &host, &options.plan)?;
+        let plan_options = self.plan_options(&options.plan);
+        let plan = Plan::new(&bundle.spec()?, bundle.path(), id, &host, &plan_options)?;
         refuse_unrestorable(&plan, options)?;
         let images = Images::open(&plan, options)?;
         let setting = Everything {
@@ -81,6 +83,7 @@ struct Everything<'a> {
 impl Everything<'_> {
     /// Restores once; after an error nothing is left.
     fn restore(&self) -> Result<Container, Error> {
+        let systemd = unit::connect(self.runtime, self.plan)?;
         let directory = self.runtime.root().reserve(self.id)?;
         let options = self.options;
         let mut restoration = Restoration {
@@ -94,7 +97,7 @@ impl Everything<'_> {
             record: intent(self.id, self.bundle, self.plan, self.host),
             deadline: Instant::now() + options.deadline.unwrap_or(DEADLINE),
         };
-        match restoration.make(&directory) {
+        match restoration.make(&directory, systemd) {
             Ok(restored) => Ok(Container::new(
                 self.runtime.clone(),
                 restoration.record,

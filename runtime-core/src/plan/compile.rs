@@ -85,7 +85,7 @@ fn compile<'a>(
         gids: &mappings.gids,
     };
     let oci_version = version(spec, violations);
-    let cgroup = cgroup::plan(linux, id, host, violations);
+    let cgroup = cgroup::plan(spec, id, host, options.cgroup_driver, violations);
     let rootfs = rootfs::plan(spec, linux, bundle, &namespaces, options, violations);
 
     let facts = ProcessFacts {

@@ -20,7 +20,7 @@ impl Plan {
         json!({
             "ociVersion": self.oci_version,
             "bundle": self.bundle.to_string_lossy(),
-            "cgroup": { "steps": self.cgroup.words() },
+            "cgroup": self.cgroup_json(),
             "namespaces": self.namespaces_json(),
             "rootfs": self.rootfs_json(),
             "contents": self.contents.iter().map(content).collect::<Vec<_>>(),
@@ -34,6 +34,14 @@ impl Plan {
             "annotations": self.annotations,
             "warnings": self.warnings,
         })
+    }
+
+    fn cgroup_json(&self) -> Value {
+        let mut cgroup = json!({ "steps": self.cgroup.words() });
+        if let Some(unit) = &self.cgroup.unit {
+            cgroup["unit"] = json!(unit);
+        }
+        cgroup
     }
 
     fn namespaces_json(&self) -> Value {

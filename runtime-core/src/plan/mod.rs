@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use runtime_init::{Attributes, CapabilityMasks};
 
-pub use self::cgroup::CgroupPlan;
+pub use self::cgroup::{CgroupDriver, CgroupPlan};
 pub use self::seccomp::SeccompPlan;
 use crate::spec::Spec;
 use crate::violation::Violations;
@@ -435,6 +435,9 @@ pub struct PlanOptions {
     pub preserve_fds: u32,
     /// More environment for the process (LISTEN_FDS), after config.json's.
     pub extra_env: Vec<String>,
+    /// Who makes the cgroups; [`Runtime::with_cgroup_driver`](crate::Runtime::with_cgroup_driver)
+    /// sets it for all containers.
+    pub cgroup_driver: CgroupDriver,
 }
 
 /// The hooks of a config.json whose other parts don't matter any more: of a container that

@@ -503,6 +503,7 @@ fn options_of_the_caller_are_part_of_the_plan() {
         no_new_keyring: true,
         preserve_fds: 2,
         extra_env: vec!["LISTEN_FDS=2".into()],
+        ..PlanOptions::default()
     };
     let plan = try_plan(&default_config(true), &host(), &options).unwrap();
     assert_eq!(plan.rootfs.entry, super::RootEntry::Move);

@@ -25,7 +25,7 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-pub use self::record::{Record, RecordError, Stored, VERSION};
+pub use self::record::{Record, RecordError, RecordedUnit, Stored, VERSION};
 pub use self::status::{Operation, Status};
 use crate::errno::of_io;
 use crate::id::ContainerId;

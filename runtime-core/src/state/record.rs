@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::plan::cgroup::{Manager, UnitPlan};
+
 /// The facts that later operations need. Status is not among them: it is observed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -27,6 +29,9 @@ pub struct Record {
     /// Directories of its cgroups, by controller; written before they are made.
     #[serde(default)]
     pub cgroup_paths: BTreeMap<String, String>,
+    /// The unit of systemd whose cgroups they are; written before it is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systemd_unit: Option<RecordedUnit>,
     /// CLONE_NEW* of every namespace that is not the runtime's own.
     #[serde(default)]
     pub namespaces: u64,
@@ -51,6 +56,27 @@ pub struct Record {
     /// config.json on its way in; [`Stored`] has it apart.
     #[serde(default, skip_serializing)]
     pub(crate) config: Option<Box<RawValue>>,
+}
+
+/// A unit of systemd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedUnit {
+    /// Such as `tare-box.scope`.
+    pub name: String,
+    /// Whose unit it is.
+    pub manager: Manager,
+    /// What tells it from another unit of the same name.
+    pub description: String,
+}
+
+impl RecordedUnit {
+    pub(crate) fn new(unit: &UnitPlan, record: &Record) -> Self {
+        Self {
+            name: unit.name.clone(),
+            manager: unit.manager,
+            description: format!("tare container {}, created {}", record.id, record.created),
+        }
+    }
 }
 
 /// The version that this program writes.
@@ -130,6 +156,7 @@ impl Record {
             created: crate::time::now(),
             owner: 0,
             cgroup_paths: BTreeMap::new(),
+            systemd_unit: None,
             namespaces: 0,
             own_pid_namespace: false,
             chroot: false,
@@ -175,6 +202,11 @@ mod tests {
             created: "2026-11-25T00:00:00.000000000Z".into(),
             owner: 0,
             cgroup_paths: BTreeMap::from([("memory".into(), "/sys/fs/cgroup/memory/x".into())]),
+            systemd_unit: Some(RecordedUnit {
+                name: "tare-x.scope".into(),
+                manager: Manager::User,
+                description: "tare container x".into(),
+            }),
             namespaces: 0x2000_0000,
             own_pid_namespace: true,
             chroot: false,

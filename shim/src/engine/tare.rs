@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use runtime_core::checkpoint::RestoreOptions;
 use runtime_core::statistics::{OomWatch, Statistics};
 use runtime_core::{
-    Bundle, Container, ContainerId, CreateOptions, ErrorKind, ExecOptions, PlanOptions, Process,
-    Runtime, spec,
+    Bundle, CgroupDriver, Container, ContainerId, CreateOptions, ErrorKind, ExecOptions,
+    PlanOptions, Process, Runtime, UserBus, spec,
 };
 
 use super::criu::{self, Criu};
 use super::{ChildStdio, Created};
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::options::{CheckpointOptions, Options};
 
 /// tare, in this process.
@@ -31,12 +31,15 @@ impl Tare {
         bundle: &Path,
         environment: &[CString],
     ) -> Result<Self, Failure> {
-        if options.systemd_cgroup {
-            let text = "SystemdCgroup: the systemd cgroup driver is not supported yet";
-            return Err(Failure::new(Code::UNIMPLEMENTED, text));
-        }
+        let driver = match options.systemd_cgroup {
+            true => CgroupDriver::Systemd,
+            false => CgroupDriver::Filesystem,
+        };
         Ok(Self {
-            runtime: Runtime::new(root).with_environment(environment.to_vec()),
+            runtime: Runtime::new(root)
+                .with_environment(environment.to_vec())
+                .with_cgroup_driver(driver)
+                .with_user_bus(UserBus::of_environment(environment)),
             plan: PlanOptions {
                 no_pivot: options.no_pivot_root,
                 no_new_keyring: options.no_new_keyring,

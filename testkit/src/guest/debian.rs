@@ -32,6 +32,8 @@ const PACKAGES: &[&str] = &[
     "apparmor",
     "criu",
     "tar",
+    // The peer under systemd.
+    "runc",
 ];
 
 /// Starts the job when the system is up.

@@ -123,12 +123,14 @@ const PARTS: &[Part] = &[
     part("runtime-cli/checkpoint"),
     part("runtime-cli/injected").on(&[Kernel::Debian12]),
     part("runtime-cli/security").long(BUSY),
-    part("runtime-cli/systemd").under_systemd(),
-    part("runtime-cli/systemd").under_systemd().of_user(),
+    part("runtime-cli/systemd")
+        .under_systemd()
+        .without(&["user::"]),
+    part("runtime-cli/systemd")
+        .only("user::")
+        .under_systemd()
+        .of_user(),
 ];
-
-/// Programs that another part of the project brings.
-const OPTIONAL: [&str; 1] = ["runtime-cli/systemd"];
 
 /// Runs everything on the kernels asked for; true if nothing failed.
 pub(crate) fn suite() -> Result<bool, Error> {
@@ -140,11 +142,8 @@ pub(crate) fn suite() -> Result<bool, Error> {
     let mut is_good = true;
     for kernel in kernels {
         for image in [Image::Debian, Image::Systemd] {
-            let is_wanted = |part: &&Part| {
-                part.image == image
-                    && (is_long() || part.kernels.contains(&kernel))
-                    && is_there(part, &binaries)
-            };
+            let is_wanted =
+                |part: &&Part| part.image == image && (is_long() || part.kernels.contains(&kernel));
             let parts: Vec<&Part> = PARTS.iter().filter(is_wanted).collect();
             if !parts.is_empty() {
                 is_good &= boot(kernel, image, &binaries, &parts)?;
@@ -156,12 +155,6 @@ pub(crate) fn suite() -> Result<bool, Error> {
 
 fn is_long() -> bool {
     std::env::var_os("TARE_LONG").is_some()
-}
-
-/// Whether the program was built; one that has to be and was not is found out when it is run.
-fn is_there(part: &Part, binaries: &Binaries) -> bool {
-    let is_built = || binaries.tests.iter().any(|test| test.name == part.program);
-    !OPTIONAL.contains(&part.program) || is_built()
 }
 
 fn boot(kernel: Kernel, image: Image, binaries: &Binaries, parts: &[&Part]) -> Result<bool, Error> {

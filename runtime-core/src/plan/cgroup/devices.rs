@@ -71,6 +71,11 @@ impl Access {
         Self(bits & Self::ALL.0)
     }
 
+    /// What is in one of the two sets.
+    pub(super) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut bits = 0;
         for letter in text.bytes() {

@@ -8,6 +8,7 @@ pub use self::path::CgroupPath;
 pub use self::resources::{
     Cpu, HugepageLimit, InterfacePriority, Limit, Memory, Network, RdmaLimit, Resources, Setting,
 };
+pub use self::unit::{CgroupDriver, Manager, Property, UnitPlan, Value};
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::spec;
@@ -21,6 +22,7 @@ mod home;
 mod path;
 mod planner;
 mod resources;
+pub(crate) mod unit;
 mod words;
 
 pub(crate) use self::home::{Home, home};
@@ -36,6 +38,8 @@ pub struct CgroupPlan {
     /// None when the runtime is rootless: then the kernel refuses mknod(2) by itself, and
     /// device rules can't be set.
     pub devices: Option<DeviceRules>,
+    /// The unit of systemd whose cgroup it is; none when tare makes it itself.
+    pub unit: Option<UnitPlan>,
 }
 
 impl CgroupPlan {
@@ -54,18 +58,33 @@ impl CgroupPlan {
 
 /// Resolves `cgroupsPath` and `resources`; notes every broken rule.
 pub(super) fn plan(
-    linux: &spec::Linux<'_>,
+    spec: &spec::Spec<'_>,
     id: &ContainerId,
     host: &Host,
+    driver: CgroupDriver,
     violations: &mut Violations,
 ) -> CgroupPlan {
-    let path = path::plan(linux.cgroups_path.as_deref(), id, violations);
-    let absent = spec::Resources::default();
-    let resources = linux.resources.as_ref().unwrap_or(&absent);
+    let (nothing, absent) = (spec::Linux::default(), spec::Resources::default());
+    let linux = spec.linux.as_ref().unwrap_or(&nothing);
+    let said = linux.resources.as_ref().unwrap_or(&absent);
+    let resources = plan_resources(said, host, "/linux/resources", violations);
+    let devices = devices::plan(said, host, "/linux/resources/devices", violations);
+    let (path, unit) = match driver {
+        CgroupDriver::Filesystem => {
+            let path = path::plan(linux.cgroups_path.as_deref(), id, violations);
+            (path, None)
+        }
+        CgroupDriver::Systemd => {
+            let limits = (&resources, devices.as_ref());
+            let (path, unit) = unit::plan(spec, id, host, limits, violations);
+            (path, Some(unit))
+        }
+    };
     CgroupPlan {
         path,
-        resources: plan_resources(resources, host, "/linux/resources", violations),
-        devices: devices::plan(resources, host, "/linux/resources/devices", violations),
+        resources,
+        devices,
+        unit,
     }
 }
 
@@ -102,9 +121,19 @@ pub(crate) fn plan_update(
 /// The plan of a `linux` object that breaks no rule.
 #[cfg(test)]
 pub(crate) fn plan_from_json(linux: &str, host: &Host) -> CgroupPlan {
-    let linux = serde_json::from_str(linux).unwrap();
+    let spec = spec::Spec {
+        linux: Some(serde_json::from_str(linux).unwrap()),
+        ..spec::Spec::default()
+    };
     let mut violations = Violations::default();
-    let plan = plan(&linux, &"box".parse().unwrap(), host, &mut violations);
+    let driver = CgroupDriver::Filesystem;
+    let plan = plan(
+        &spec,
+        &"box".parse().unwrap(),
+        host,
+        driver,
+        &mut violations,
+    );
     assert_eq!(violations, Violations::default());
     plan
 }

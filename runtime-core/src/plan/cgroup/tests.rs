@@ -61,9 +61,14 @@ fn hybrid() -> Host {
 }
 
 fn planned(host: &Host, linux: &str) -> (CgroupPlan, Vec<String>) {
-    let linux: spec::Linux<'_> = serde_json::from_str(linux).unwrap();
+    let spec = spec::Spec {
+        linux: Some(serde_json::from_str(linux).unwrap()),
+        ..spec::Spec::default()
+    };
     let mut violations = Violations::default();
-    let plan = plan(&linux, &"box".parse().unwrap(), host, &mut violations);
+    let driver = CgroupDriver::Filesystem;
+    let id = "box".parse().unwrap();
+    let plan = plan(&spec, &id, host, driver, &mut violations);
     let violations = violations.0.iter().map(ToString::to_string).collect();
     (plan, violations)
 }

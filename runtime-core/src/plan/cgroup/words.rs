@@ -1,12 +1,15 @@
 //! A cgroup plan for a person to read.
 
-use super::{CgroupPath, CgroupPlan, Cpu, DeviceRules, Limit, Memory, Resources};
+use super::{
+    CgroupPath, CgroupPlan, Cpu, DeviceRules, Limit, Manager, Memory, Resources, UnitPlan,
+};
 
 /// The period that the kernel has for a quota without one.
 const DEFAULT_PERIOD_US: u64 = 100_000;
 
 pub(super) fn words(plan: &CgroupPlan) -> Vec<String> {
     let mut words = vec![path(&plan.path)];
+    words.extend(plan.unit.iter().flat_map(unit));
     let Resources {
         memory: memory_limits,
         cpu: cpu_limits,
@@ -31,6 +34,17 @@ fn path(path: &CgroupPath) -> String {
         CgroupPath::BelowMount(path) => format!("run in the cgroup /{path}"),
         CgroupPath::BelowOwn(path) => format!("run in the cgroup {path}, below the runtime's own"),
     }
+}
+
+/// What systemd is asked for, and what it is told.
+fn unit(unit: &UnitPlan) -> Vec<String> {
+    let whose = match unit.manager {
+        Manager::System => "systemd",
+        Manager::User => "the user's systemd",
+    };
+    let start = format!("have {whose} start the unit {}", unit.name);
+    let properties = unit.properties.iter().map(|p| format!("unit property {p}"));
+    std::iter::once(start).chain(properties).collect()
 }
 
 fn memory(memory: &Memory, words: &mut Vec<String>) {
