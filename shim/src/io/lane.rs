@@ -7,11 +7,15 @@
 //!                            read no more
 //!   Waiting, Dropping ── all of the rest is taken ──▶ Open
 //!   Dropping ── some of the rest is taken ──▶ Waiting
+//!   Open ── the outputs are at their end, and there is no reader ──▶ Lingering
 //! ```
 //!
 //! A container is so held up for a bounded time by a reader that is gone or does not read, and
 //! then never again until that reader, or another one, reads. What is dropped is always newer
 //! than what is kept, so a reader that comes back reads on where it stopped, up to one gap.
+//!
+//! A FIFO forgets its bytes with its last open end. So when a process has ended before its client
+//! has opened the FIFO, the shim lets go of it only after the client has, or after the grace.
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +30,9 @@ use super::watch::{Desk, Watch, earlier};
 /// The longest time between two looks for a reader while bytes wait for one.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
+/// The time between two looks for a reader when nothing but the end of file waits for it.
+const LINGERING_LOOK: Duration = Duration::from_millis(100);
+
 /// Outputs with their destination, and what is on its way between them.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -36,6 +43,8 @@ pub(super) struct Lane {
     pending: Pending,
     flow: Flow,
     dropped: u64,
+    /// Whether bytes were dropped, or could have been, since everything was written last.
+    has_dropped: bool,
     /// The last error of the destination, so that it is told once.
     failure: Option<Errno>,
     notice: Option<String>,
@@ -46,6 +55,11 @@ enum Flow {
     Open,
     Waiting(Wait),
     Dropping,
+    /// Everything is written, to a FIFO that nobody has open for reading yet.
+    Lingering {
+        until: Instant,
+        look: Instant,
+    },
 }
 
 /// How long the reader has taken nothing.
@@ -67,6 +81,7 @@ impl Lane {
             pending: Pending::default(),
             flow: Flow::Open,
             dropped: 0,
+            has_dropped: false,
             failure: None,
             notice: None,
         }
@@ -124,18 +139,18 @@ impl Lane {
         if let Some(watch) = self.sink.watch_mut() {
             watch.tick(desk);
         }
-        if let Flow::Waiting(wait) = self.flow
-            && wait.look <= desk.now
-        {
-            self.look_for_reader(wait, desk);
+        match self.flow {
+            Flow::Waiting(wait) if wait.look <= desk.now => self.look_for_reader(wait, desk),
+            Flow::Lingering { until, look } if look <= desk.now => self.linger(until, desk),
+            _ => {}
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let sources = self.sources.iter().flatten();
         let look = match self.flow {
-            Flow::Waiting(wait) => Some(wait.look),
-            _ => None,
+            Flow::Waiting(Wait { look, .. }) | Flow::Lingering { look, .. } => Some(look),
+            Flow::Open | Flow::Dropping => None,
         };
         sources
             .map(Source::next_deadline)
@@ -165,8 +180,7 @@ impl Lane {
         }
         self.flush(desk);
         self.dropped += self.pending.clear();
-        self.flow = Flow::Open;
-        self.finish(desk);
+        self.leave(desk);
     }
 
     pub(super) fn dropped(&self) -> u64 {
@@ -206,9 +220,6 @@ impl Lane {
         }
         let wrote = self.sink.write(self.pending.rest());
         self.pending.advance(wrote.count);
-        if wrote.count > 0 {
-            self.tell_of_a_reader();
-        }
         match wrote.end {
             End::All => self.open(desk),
             End::Full if wrote.count > 0 => self.wait(desk),
@@ -221,18 +232,14 @@ impl Lane {
         }
     }
 
-    /// Somebody reads what was dropped until now.
-    fn tell_of_a_reader(&mut self) {
-        if matches!(self.flow, Flow::Dropping) {
+    /// Everything is written: reads on.
+    fn open(&mut self, desk: &Desk<'_>) {
+        if std::mem::take(&mut self.has_dropped) {
             self.notice = Some(format!(
-                "{} takes bytes again; {} were dropped so far",
+                "{} takes output again; {} bytes of it were dropped so far",
                 self.name, self.dropped
             ));
         }
-    }
-
-    /// Everything is written: reads on.
-    fn open(&mut self, desk: &Desk<'_>) {
         self.flow = Flow::Open;
         self.sink.rest(desk);
         self.start(desk);
@@ -277,9 +284,10 @@ impl Lane {
         self.notice = Some(format!(
             "{} {what} for {} s: output is dropped until somebody reads",
             self.name,
-            limit.as_secs()
+            limit.as_secs_f32()
         ));
         self.flow = Flow::Dropping;
+        self.has_dropped = true;
         self.start(desk);
     }
 
@@ -297,8 +305,23 @@ impl Lane {
     /// reader meets the end of file.
     fn finish(&mut self, desk: &Desk<'_>) {
         if self.sources.iter().all(Option::is_none) && self.pending.is_empty() {
-            self.sink.retire(desk);
+            self.linger(desk.now + desk.limits.no_reader, desk);
         }
+    }
+
+    /// Closes the destination if it has a reader, or has had none for long enough.
+    fn linger(&mut self, until: Instant, desk: &Desk<'_>) {
+        if desk.now < until && self.sink.reader_is_gone() {
+            let look = desk.now + LINGERING_LOOK;
+            self.flow = Flow::Lingering { until, look };
+        } else {
+            self.leave(desk);
+        }
+    }
+
+    fn leave(&mut self, desk: &Desk<'_>) {
+        self.flow = Flow::Open;
+        self.sink.retire(desk);
     }
 }
 

@@ -7,7 +7,7 @@
 //!   process ──▶ pipe ──▶ logger                         (nothing of it passes through here)
 //! ```
 //!
-//! [`prepare`] may block and is called in a job, before the process is created. [`Streams`] then
+//! [`prepare()`] may block and is called in a job, before the process is created. [`Streams`] then
 //! moves into the loop, where nothing blocks and every report of readiness moves a bounded number
 //! of bytes. At most one read per destination is kept here, and memory only while it is.
 //!
@@ -112,11 +112,11 @@ pub fn prepare(request: &Request<'_>) -> Result<Prepared, Failure> {
     prepare_with(request, Limits::default())
 }
 
-/// [`prepare`] with other limits.
+/// [`prepare()`] with other limits.
 ///
 /// # Errors
 ///
-/// As of [`prepare`].
+/// As of [`prepare()`].
 pub fn prepare_with(request: &Request<'_>, limits: Limits) -> Result<Prepared, Failure> {
     prepare::prepare(request, limits)
 }

@@ -57,7 +57,9 @@ impl Script {
     }
 }
 
-const COPY: &str = "cat <&3 >out & cat <&4 >err & echo >&5; exec 3<&- 4<&- 5>&-; wait";
+/// It ends when its container does, and not before it has written everything.
+const COPY: &str =
+    "trap '' TERM; cat <&3 >out & cat <&4 >err & echo >&5; exec 3<&- 4<&- 5>&-; wait";
 
 #[test]
 fn a_logger_gets_both_outputs_its_arguments_and_no_more_environment_than_the_container() {
@@ -100,7 +102,7 @@ fn a_logger_gets_stderr_when_only_stdout_names_it() {
 
 #[test]
 fn a_slow_logger_has_read_everything_before_the_output_counts_as_drained() {
-    let body = "echo >&5; exec 5>&-; sleep 1; exec cat <&3 >out";
+    let body = "trap '' TERM; echo >&5; exec 5>&-; sleep 1; exec cat <&3 >out";
     let script = Script::new(body);
     let (mut rig, pipes) = Rig::pipes(&script.ask("binary", ""), short());
     let mut child = shell("head -c 60000 /dev/zero", pipes);
@@ -136,7 +138,7 @@ fn a_logger_that_is_never_ready_is_killed_and_named() {
 
 #[test]
 fn closing_the_ready_pipe_is_enough_for_the_first_version_only() {
-    let script = Script::new("exec 5>&-; cat <&3 >out");
+    let script = Script::new("trap '' TERM; exec 5>&-; cat <&3 >out");
     let (mut rig, pipes) = Rig::pipes(&script.ask("binary", ""), short());
     let mut child = shell("echo x", pipes);
     assert_eq!(rig.finish(&mut child), Some(0));

@@ -1,7 +1,7 @@
 //! The standard streams of a process, on the real kernel: the relay with its loop, FIFOs, pipes,
 //! terminals, files and loggers, and processes at both ends.
 
-#![allow(clippy::unwrap_used, reason = "tests end by a panic")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fifo;
 mod file;

@@ -272,11 +272,11 @@ fn the_output_of_a_terminal_goes_to_files_and_loggers_too() {
         tempfile::tempdir().unwrap(),
     );
     assert_eq!(std::fs::read(&log).unwrap(), b"a line\r\n");
-    let script = format!("echo >%265; cat <%263 >>{}; cat <%264", log.display());
-    let logger = format!(
-        "binary-v2:///bin/sh?-c={}",
-        script.replace(" ", "%20").replace(";", "%3B")
+    let script = format!(
+        "trap '' TERM%3B echo >%265%3B cat <%263 >>{}%3B cat <%264",
+        log.display()
     );
+    let logger = format!("binary-v2:///bin/sh?-c={}", script.replace(' ', "%20"));
     terminal(logger, tempfile::tempdir().unwrap());
     assert_eq!(std::fs::read(&log).unwrap(), b"a line\r\na line\r\n");
 }
