@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::bundle::TestBundle;
-use crate::command::{Finished, finish};
+use crate::command::{Finished, finish, finish_with_input};
 use crate::fact::find_program;
 use crate::marker::Marker;
 
@@ -30,6 +30,8 @@ const IMAGE: &str = "busybox:test";
 pub struct Engine {
     directory: TempDir,
     marker: Marker,
+    /// Where containerd looks for shims first.
+    shims: Option<PathBuf>,
     containerd: Child,
     dockerd: Option<Child>,
 }
@@ -42,6 +44,16 @@ impl Engine {
     /// With its log, if it does not answer.
     #[must_use]
     pub fn containerd(marker: &Marker) -> Self {
+        Self::containerd_finding(marker, None)
+    }
+
+    /// The same, whose containerd looks for shims in this directory first.
+    ///
+    /// # Panics
+    ///
+    /// With its log, if it does not answer.
+    #[must_use]
+    pub fn containerd_finding(marker: &Marker, shims: Option<&Path>) -> Self {
         let directory = marker.directory();
         let config = directory.path().join("containerd.toml");
         fs::write(&config, containerd_config(directory.path())).expect("a file can be written");
@@ -56,15 +68,51 @@ impl Engine {
             "private",
         ]);
         command.args(["sh", "-c", start]).arg(&config);
+        if let Some(shims) = shims {
+            command.env("PATH", path_with(shims));
+        }
         let containerd = spawn_logged(command, &directory.path().join("containerd.log"));
         let engine = Self {
             directory,
             marker: marker.clone(),
+            shims: shims.map(Path::to_owned),
             containerd,
             dockerd: None,
         };
         engine.wait_until("containerd answers", || engine.ctr(&["version"]).code == 0);
         engine
+    }
+
+    /// Kills containerd as a crash would, and starts it again where it was.
+    ///
+    /// # Panics
+    ///
+    /// With its log, if it does not answer.
+    pub fn crash_containerd(&mut self) {
+        let pid = self.containerd.id();
+        let namespace = File::open(format!("/proc/{pid}/ns/mnt")).expect("containerd runs");
+        drop(self.containerd.kill());
+        self.containerd.wait().expect("containerd is ours");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "nsenter", "--mount=/proc/self/fd/0"]);
+        command.arg("containerd").arg("--config");
+        command.arg(self.path("containerd.toml"));
+        if let Some(shims) = &self.shims {
+            command.env("PATH", path_with(shims));
+        }
+        let log = self.path("containerd-again.log");
+        self.containerd = spawn_logged_with(command, &log, Stdio::from(namespace));
+        self.wait_until("containerd answers", || self.ctr(&["version"]).code == 0);
+    }
+
+    /// Runs `ctr ARGUMENTS` where containerd is: its FIFOs are below containerd's own /run.
+    pub fn ctr_inside(&self, arguments: &[&str], input: &[u8]) -> Finished {
+        let mut command = Command::new("nsenter");
+        command.arg("--mount").arg("--target");
+        command.arg(self.containerd.id().to_string());
+        let ctr = self.ctr_command(arguments);
+        command.arg(ctr.get_program()).args(ctr.get_args());
+        finish_with_input(&mut command, input, LIMIT)
     }
 
     /// Starts containerd, and dockerd with the `runtimes` (names and paths), and imports
@@ -287,16 +335,27 @@ address = "{directory}/containerd.sock.ttrpc"
     )
 }
 
-fn spawn_logged(mut command: Command, log: &Path) -> Child {
+fn spawn_logged(command: Command, log: &Path) -> Child {
+    spawn_logged_with(command, log, Stdio::null())
+}
+
+fn spawn_logged_with(mut command: Command, log: &Path, stdin: Stdio) -> Child {
     let log = File::create(log).expect("a log can be written");
     let copy = log.try_clone().expect("a descriptor can be duplicated");
     let program = command.get_program().to_owned();
     command
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(copy)
         .stderr(log)
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+}
+
+/// PATH with a directory before all others.
+fn path_with(directory: &Path) -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&path));
+    std::env::join_paths(all).expect("directories without a colon")
 }
 
 /// SIGTERM, then SIGKILL after a while.
