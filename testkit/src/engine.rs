@@ -123,7 +123,21 @@ impl Engine {
     /// With their logs, if they do not answer.
     #[must_use]
     pub fn docker_with(marker: &Marker, runtimes: &[(&str, &Path)]) -> Self {
-        let mut engine = Self::containerd(marker);
+        Self::docker_finding(marker, None, runtimes)
+    }
+
+    /// The same, whose containerd looks for shims in this directory first.
+    ///
+    /// # Panics
+    ///
+    /// As [`Engine::docker_with`].
+    #[must_use]
+    pub fn docker_finding(
+        marker: &Marker,
+        shims: Option<&Path>,
+        runtimes: &[(&str, &Path)],
+    ) -> Self {
+        let mut engine = Self::containerd_finding(marker, shims);
         let command = engine.dockerd_command(runtimes);
         engine.dockerd = Some(spawn_logged(command, &engine.path("dockerd.log")));
         engine.wait_until("dockerd answers", || engine.docker(&["version"]).code == 0);
