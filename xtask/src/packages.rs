@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 30] = [
+const PACKAGES: [(&str, &str); 32] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -13,6 +13,8 @@ const PACKAGES: [(&str, &str); 30] = [
     ("docker.io", "dockerd"),
     // A part of docker.io in older releases.
     ("docker-cli", "docker"),
+    ("podman", "podman"),
+    ("conmon", "conmon"),
     ("umoci", "umoci"),
     ("skopeo", "skopeo"),
     ("mmdebstrap", "mmdebstrap"),
