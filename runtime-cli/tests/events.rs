@@ -55,7 +55,13 @@ struct Following {
 
 impl Following {
     fn start(runtime: &Runtime, arguments: &[&str]) -> Self {
-        let mut command = runtime.command(&[&["events"], arguments].concat());
+        let events = runtime.command(&[&["events"], arguments].concat());
+        // Whoever runs the tests in the background may have SIGINT ignored for all of them.
+        let mut command = std::process::Command::new("env");
+        command
+            .arg("--default-signal=INT,TERM")
+            .arg(events.get_program());
+        command.args(events.get_args());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
