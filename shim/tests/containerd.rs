@@ -96,7 +96,7 @@ impl Scene {
     fn until_no_server(&self) {
         let started = Instant::now();
         while !self.servers().is_empty() {
-            assert!(started.elapsed().as_secs() < 30, "{:?}", self.servers());
+            assert!(started.elapsed().as_secs() < 60, "{:?}", self.servers());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -268,6 +268,57 @@ fn a_hundred_in_sequence_and_ten_of_a_pod_leave_nothing() {
         assert_eq!(scene.status(&scene.id(name)), "RUNNING");
         scene.remove(&scene.id(name));
     }
+    scene.until_no_server();
+    assert_eq!(scene.engine.mounts(), mounts);
+    drop(scene);
+    residue.assert_none(&[]);
+}
+
+/// S05: containerd is killed while it makes, starts or deletes a container.
+#[test]
+fn crashes_of_containerd_in_the_midst_leak_nothing() {
+    needs!(Fact::Root, Fact::Engines, Fact::Program("umoci"));
+    let marker = Marker::new("ctrmidst");
+    let residue = Residue::watch(&marker);
+    let mut scene = Scene::new(&marker);
+    let mounts = scene.engine.mounts();
+    let crashes = if std::env::var_os("TARE_LONG").is_some() {
+        200
+    } else {
+        12
+    };
+    for number in 0..crashes {
+        let name = format!("c{number}");
+        let id = scene.id(&name);
+        let cgroup = format!("/{marker}/{name}");
+        let words = [
+            "run",
+            "--rm",
+            "--null-io",
+            "--runtime",
+            RUNTIME,
+            "--cgroup",
+            &cgroup,
+        ];
+        let words = [&words[..], &[&scene.image, &id, "true"]].concat();
+        let mut running = scene.engine.ctr_command(&words);
+        running
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        let mut running = running.spawn().unwrap();
+        // Somewhere between the first call and the last.
+        std::thread::sleep(Duration::from_millis(15 + number * 7 % 90));
+        scene.engine.crash_containerd();
+        drop(running.kill());
+        running.wait().unwrap();
+        // Whatever is left of it can be removed, twice if need be.
+        for _ in 0..2 {
+            scene.ctr(&["task", "delete", "--force", &id]);
+            scene.ctr(&["container", "delete", &id]);
+        }
+    }
+    let tasks = scene.ctr(&["task", "ls", "-q"]).stdout;
+    assert_eq!(tasks, "", "tasks are left");
     scene.until_no_server();
     assert_eq!(scene.engine.mounts(), mounts);
     drop(scene);

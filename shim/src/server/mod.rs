@@ -38,8 +38,12 @@ use call::Call;
 use connection::{Connection, Reply};
 use jobs::Jobs;
 
-/// How long the shim stays without a container and without a connection.
+/// How long the shim stays without a container when nobody is connected.
 const PATIENCE_WITH_NOBODY: Duration = Duration::from_secs(10);
+
+/// How long it stays without a container while somebody is connected: a containerd that was killed
+/// between `start` and `Create` has forgotten, after its restart, what it wanted of this shim.
+const PATIENCE_WITHOUT_CONTAINER: Duration = Duration::from_secs(30);
 
 /// How long it stays after `Shutdown` to hand on its last events.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
@@ -102,8 +106,10 @@ pub(crate) struct Server {
     signals: SignalFd,
     /// Of connections.
     last_serial: u64,
-    /// Since when there has been neither a container nor a connection.
-    alone_since: Option<Instant>,
+    /// Until when it stays without a container.
+    stays_until: Option<Instant>,
+    /// Whether that was for somebody who is connected.
+    was_connected: bool,
     /// Until when its last events may take.
     ends_by: Option<Instant>,
     /// When it takes connections again; none while it does.
@@ -161,7 +167,8 @@ impl Server {
             calls: BTreeMap::new(),
             signals,
             last_serial: 0,
-            alone_since: Some(Instant::now()),
+            stays_until: Some(Instant::now() + PATIENCE_WITH_NOBODY),
+            was_connected: false,
             ends_by: None,
             listens_at: None,
             idle_at: Some(Instant::now() + IDLE),
@@ -203,9 +210,7 @@ impl Server {
         let now = Instant::now();
         match self.ends_by {
             Some(by) => self.has_nothing_to_do() || by <= now,
-            None => self
-                .alone_since
-                .is_some_and(|since| since + PATIENCE_WITH_NOBODY <= now),
+            None => self.stays_until.is_some_and(|until| until <= now),
         }
     }
 
@@ -213,20 +218,28 @@ impl Server {
         self.publisher.is_idle() && self.jobs.is_idle() && !self.containers.has_retired()
     }
 
-    /// Notes whether there is anybody or anything to be there for.
+    /// Notes whether there is anything to be there for; if not, it stays for a while, which
+    /// begins anew when somebody comes or goes.
     fn note_company(&mut self) {
-        let is_alone =
-            self.containers.is_empty() && self.connections.is_empty() && self.jobs.is_idle();
-        match is_alone {
-            true => drop(self.alone_since.get_or_insert_with(Instant::now)),
-            false => self.alone_since = None,
+        if !self.containers.is_empty() || !self.jobs.is_idle() {
+            self.stays_until = None;
+            return;
+        }
+        let is_connected = !self.connections.is_empty();
+        if self.stays_until.is_none() || is_connected != self.was_connected {
+            let patience = match is_connected {
+                true => PATIENCE_WITHOUT_CONTAINER,
+                false => PATIENCE_WITH_NOBODY,
+            };
+            self.stays_until = Some(Instant::now() + patience);
+            self.was_connected = is_connected;
         }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let own = [
             self.ends_by,
-            self.alone_since.map(|since| since + PATIENCE_WITH_NOBODY),
+            self.stays_until,
             self.publisher.next_deadline(),
             self.idle_at,
             self.listens_at,
