@@ -71,7 +71,8 @@ pub(crate) fn check(target: &Target<'_>, init: i32) -> Result<(), Error> {
     verify_mounts::check(target.plan, target.mounts, &view)
 }
 
-/// A process and all its descendants.
+/// A process and all its descendants that live: one that has ended, and that its parent has not
+/// waited for, runs nothing and is in no cgroup any more.
 pub(crate) fn tree(procfs: &Procfs, init: i32) -> Result<Vec<i32>, Error> {
     let mut found = vec![init];
     let mut next = 0;
@@ -91,7 +92,15 @@ pub(crate) fn tree(procfs: &Procfs, init: i32) -> Result<Vec<i32>, Error> {
             return Err(unreadable("PID/task/TID/children", Errno::E2BIG));
         }
     }
+    found.retain(|pid| *pid == init || lives(procfs, *pid));
     Ok(found)
+}
+
+fn lives(procfs: &Procfs, pid: i32) -> bool {
+    !matches!(
+        procfs.start_time(pid),
+        Ok((_, 'Z' | 'X')) | Err(Errno::ENOENT | Errno::ESRCH)
+    )
 }
 
 pub(super) fn threads(procfs: &Procfs, pid: i32) -> Result<Vec<i32>, Error> {
