@@ -22,15 +22,41 @@ struct Copy<'a> {
     name: &'a CStr,
 }
 
-/// Copies directories, files, links, devices and FIFOs with their modes, owners and times, and
-/// the mode and owner of the directory itself. Sockets are left out.
+/// Which properties of the new filesystem's own directory its options have chosen.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Given {
+    pub(crate) mode: bool,
+    pub(crate) uid: bool,
+    pub(crate) gid: bool,
+}
+
+/// Copies directories, files, links, devices and FIFOs with their modes, owners and times.
+/// Sockets are left out.
 ///
 /// `from` and `to` are O_PATH descriptors; `to` is not attached, so nobody else changes it.
 pub(crate) fn copy_contents(proc: RawFd, from: RawFd, to: RawFd) -> Result<(), Failure> {
-    copy_directory(proc, from, to, 0)
+    copy_entries(proc, from, to, 0)
+}
+
+/// Copies the mode, owner and times of the directory itself, but for what is `given`.
+pub(crate) fn copy_own_status(from: RawFd, to: RawFd, given: Given) -> Result<(), Failure> {
+    // (uid_t) -1 leaves an id as it is: chown(2).
+    let unless = |given: bool, id: u32| if given { u32::MAX } else { id };
+    let status = sys::fstat(from).at(Call::Copy)?;
+    let (uid, gid) = (unless(given.uid, status.uid), unless(given.gid, status.gid));
+    sys::chown(to, uid, gid).at(Call::Copy)?;
+    if !given.mode {
+        sys::fchmodat(to, c".", status.permissions()).at(Call::Copy)?;
+    }
+    sys::utimens(to, Some(c"."), status.accessed, status.modified).at(Call::Copy)
 }
 
 fn copy_directory(proc: RawFd, from: RawFd, to: RawFd, depth: u32) -> Result<(), Failure> {
+    copy_entries(proc, from, to, depth)?;
+    copy_own_status(from, to, Given::default())
+}
+
+fn copy_entries(proc: RawFd, from: RawFd, to: RawFd, depth: u32) -> Result<(), Failure> {
     if depth > DEPTH_MAX {
         return refuse(Call::Copy, libc::ELOOP);
     }
@@ -38,12 +64,7 @@ fn copy_directory(proc: RawFd, from: RawFd, to: RawFd, depth: u32) -> Result<(),
     let list = paths::open_with(from, c".", flags, 0).at(Call::Copy)?;
     for_each_entry(list.raw(), &mut |name| {
         copy_entry(proc, from, to, name, depth)
-    })?;
-
-    let status = sys::fstat(from).at(Call::Copy)?;
-    sys::chown(to, status.uid, status.gid).at(Call::Copy)?;
-    sys::fchmodat(to, c".", status.permissions()).at(Call::Copy)?;
-    sys::utimens(to, Some(c"."), status.accessed, status.modified).at(Call::Copy)
+    })
 }
 
 fn copy_entry(proc: RawFd, from: RawFd, to: RawFd, name: &CStr, depth: u32) -> Result<(), Failure> {

@@ -85,9 +85,12 @@ impl Init<'_> {
         };
 
         let tree = self.make_filesystem(kind, device, options, attributes & !later)?;
+        // A directory that is made here has nothing to copy: no mode of somebody's choice either.
+        let copies = mount.copy_up && !self.is_missing(mount)?;
         let target = self.open_target(mount, DIRECTORY, Some(tree.raw()))?;
-        if mount.copy_up {
+        if copies {
             copy::copy_contents(self.proc, target.raw(), tree.raw())?;
+            copy::copy_own_status(target.raw(), tree.raw(), given_status(options))?;
         }
         sys::move_mount(tree.raw(), target.raw()).at(Call::MoveMount)?;
         self.change_attributes(
@@ -252,6 +255,14 @@ impl Init<'_> {
         Ok(target)
     }
 
+    fn is_missing(&self, mount: &Mount<'_>) -> Result<bool, Failure> {
+        match paths::open(self.rootfs()?, mount.target, libc::O_PATH, links_of(mount)) {
+            Ok(_) => Ok(false),
+            Err(Errno(libc::ENOENT)) => Ok(true),
+            Err(error) => Err(error).at(Call::Open),
+        }
+    }
+
     fn open_present_target(&self, mount: &Mount<'_>) -> Result<Fd, Failure> {
         let target = paths::open(self.rootfs()?, mount.target, libc::O_PATH, links_of(mount))
             .at(Call::Open)?;
@@ -342,6 +353,16 @@ fn configure(context: &Fd, device: Option<&CStr>, options: Options<'_>) -> Resul
         sys::fsconfig(context.raw(), key, *value).at(Call::Fsconfig)?;
     }
     sys::fsconfig_create(context.raw()).at(Call::Fsconfig)
+}
+
+/// What the options say of the filesystem's own directory: tmpfs(5).
+fn given_status(options: Options<'_>) -> copy::Given {
+    let has = |name: &CStr| options.iter().any(|(key, _)| *key == name);
+    copy::Given {
+        mode: has(c"mode"),
+        uid: has(c"uid"),
+        gid: has(c"gid"),
+    }
 }
 
 fn fits_fsconfig(device: Option<&CStr>, options: Options<'_>) -> bool {

@@ -304,12 +304,39 @@ file
 }
 
 #[test]
+fn tmpcopyup_leaves_alone_what_the_options_say_of_the_directory() {
+    needs!(Root);
+    let container = Container::new("copyoptions")
+        .with_all_capabilities()
+        .mount("tmpfs", "tmpfs", "/mode", &["tmpcopyup", "mode=0711"])
+        .mount("tmpfs", "tmpfs", "/owner", &["tmpcopyup", "uid=5", "gid=6"])
+        .mount("tmpfs", "tmpfs", "/new", &["tmpcopyup", "mode=0700"]);
+    for name in ["mode", "owner"] {
+        let directory = container.rootfs().join(name);
+        fs::create_dir(&directory).expect("a directory can be made");
+        fs::write(directory.join("file"), "").expect("a file can be written");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o1770)).expect("it is ours");
+        std::os::unix::fs::chown(&directory, Some(7), Some(8)).expect("we are root");
+    }
+    let printed = container.prints_of("stat -c '%n %a %u %g' /mode /owner /new; ls /mode /owner");
+    assert_eq!(
+        printed,
+        "/mode 711 7 8\n/owner 1770 5 6\n/new 700 0 0\n/mode:\nfile\n\n/owner:\nfile\n"
+    );
+}
+
+#[test]
 fn tmpcopyup_of_a_missing_directory_is_an_empty_tmpfs_and_of_other_types_an_error() {
     needs!(Root);
     let printed = Container::new("copynothing")
         .mount("tmpfs", "tmpfs", "/missing", &["tmpcopyup"])
-        .prints_of("ls -a /missing; grep -c ' /missing ' /proc/self/mountinfo");
-    assert_eq!(printed, ".\n..\n1\n");
+        .prints_of(
+            "ls -a /missing; grep -c ' /missing ' /proc/self/mountinfo; stat -c %a /missing",
+        );
+    assert_eq!(
+        printed, ".\n..\n1\n1777\n",
+        "all may write, as to any new tmpfs"
+    );
     let said = Container::new("copybind")
         .mount("", "/tmp", "/m", &["bind", "tmpcopyup"])
         .refused();
