@@ -109,10 +109,10 @@ fn user_bus() -> UserBus {
     }
 }
 
-/// Whether user 0 is only so in a user namespace, and says who it really is.
+/// Whether user 0 is only so in a user namespace, and does not say that it is root there. conmon
+/// passes no `USER` on, so without one it is somebody else.
 fn is_user_in_own_namespace() -> bool {
-    let name = env::var_os("USER").unwrap_or_default();
-    if name.is_empty() || name == "root" {
+    if env::var_os("USER").is_some_and(|name| name == "root") {
         return false;
     }
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

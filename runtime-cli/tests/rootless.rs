@@ -366,6 +366,59 @@ fn root_of_a_user_namespace_runs_containers() {
     account.done();
 }
 
+/// As rootless podman runs containers with `--userns`: by root of a user namespace with many
+/// ids, without USER, into a namespace of fewer.
+#[test]
+fn root_of_a_user_namespace_maps_its_ids_further() {
+    needs!(
+        Root,
+        UserNamespaces,
+        Program("useradd"),
+        Program("setpriv"),
+        Program("unshare"),
+        Program("newuidmap")
+    );
+    let account = Account::new("further");
+    account.script("cat /proc/self/uid_map /proc/self/gid_map; id -G; exit 6");
+    let map = json!([{"containerID": 0, "hostID": 1, "size": 1000},
+        {"containerID": 1000, "hostID": 0, "size": 1}]);
+    account.configure(&[
+        ("/linux/uidMappings", map.clone()),
+        ("/linux/gidMappings", map),
+        (
+            "/process/user",
+            json!({"uid": 1000, "gid": 1000, "additionalGids": [5]}),
+        ),
+        // The rootfs is the user's own, whom root of the outer namespace is.
+        ("/root/readonly", true.into()),
+    ]);
+    let run = |map: &[&str]| {
+        let tare = account.at("tare");
+        let bundle = account.at("bundle");
+        let end = ["run", "--bundle", text(&bundle), account.marker.as_str()];
+        let start = ["--unset=USER", "unshare", "--user"];
+        let words = [&start, map, &[text(&tare)], &end].concat();
+        finish(&mut account.command(&words), LIMIT)
+    };
+    let many = run(&["--map-root-user", "--map-auto"]);
+    let maps = "         0          1       1000\n      1000          0          1\n";
+    let printed = format!("{maps}{maps}1000 5\n");
+    assert_eq!(
+        (many.code, many.stdout.as_str()),
+        (6, printed.as_str()),
+        "{many}"
+    );
+    assert!(
+        account.at("run/tare").exists(),
+        "its state is not in its runtime directory"
+    );
+    let one = run(&["--map-root-user"]);
+    assert_eq!(one.code, 1, "{one}");
+    let why = "the ids have to be mapped in the runtime's own user namespace";
+    assert!(one.stderr.contains(why), "{one}");
+    account.done();
+}
+
 /// Another runtime in a container that may do what a host's root may.
 #[test]
 fn a_container_runs_in_a_container() {

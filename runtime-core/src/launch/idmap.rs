@@ -15,9 +15,10 @@ use crate::sys;
 
 /// Writes the mappings of a process's user namespace: user_namespaces(7).
 ///
-/// A runtime with privilege writes them itself. One without may map its own id alone, after
-/// giving up setgroups(2); for more it asks newuidmap(1) and newgidmap(1), which know what
-/// /etc/subuid and /etc/subgid allow.
+/// A runtime with privilege writes them itself; user 0 of a user namespace has it for the ids
+/// that are mapped there (rootless podman's containers with `--userns`). One without may map its
+/// own id alone, after giving up setgroups(2); for more it asks newuidmap(1) and newgidmap(1),
+/// which know what /etc/subuid and /etc/subgid allow.
 pub(super) fn write_mappings(
     procfs: &Procfs,
     pid: i32,
@@ -31,20 +32,10 @@ pub(super) fn write_mappings(
         let denied = procfs.write(format!("{pid}/setgroups"), b"deny");
         denied.map_err(|errno| LaunchError::call("write deny to /proc/PID/setgroups", errno))?;
     }
-    write_one(
-        procfs,
-        pid,
-        "uid_map",
-        uids,
-        !rootless || is_own_id(uids, euid),
-    )?;
-    write_one(
-        procfs,
-        pid,
-        "gid_map",
-        gids,
-        !rootless || is_own_id(gids, egid),
-    )
+    let is_root = euid == 0;
+    let (by_user, by_group) = (is_own_id(uids, euid), is_own_id(gids, egid));
+    write_one(procfs, pid, "uid_map", uids, is_root || by_user)?;
+    write_one(procfs, pid, "gid_map", gids, is_root || by_group)
 }
 
 /// Whether a user without privilege may write this mapping: its own id and no other.
@@ -64,7 +55,7 @@ fn write_one(
         return written.map_err(|errno| LaunchError::Mapping {
             file,
             mappings: map_text(mappings).trim_end().replace('\n', ", "),
-            reason: Words(errno).to_string(),
+            reason: refusal(errno),
         });
     }
     let program = if file == "uid_map" {
@@ -77,6 +68,17 @@ fn write_one(
         mappings: map_text(mappings).trim_end().replace('\n', ", "),
         reason: format!("{program}: {reason}"),
     })
+}
+
+/// Why the kernel refuses mappings: user_namespaces(7), "Defining user and group ID mappings".
+fn refusal(errno: Errno) -> String {
+    let words = Words(errno);
+    match errno {
+        Errno::EPERM => format!(
+            "{words}: the ids have to be mapped in the runtime's own user namespace, and the runtime needs CAP_SETUID and CAP_SETGID there"
+        ),
+        _ => words.to_string(),
+    }
 }
 
 /// Runs newuidmap(1) or newgidmap(1) of the host.
