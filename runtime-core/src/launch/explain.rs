@@ -563,6 +563,9 @@ fn file_hint(name: &str, head: &[u8], errno: Errno) -> Option<String> {
                     "{name} is for {machine} and this machine is {here}: use an image of the right architecture"
                 )
             }
+            (Errno::ENOENT, _) if names_no_loader(head) => format!(
+                "{name} exists in the rootfs, but a mount or one of linux.maskedPaths covers it"
+            ),
             (Errno::ENOENT, _) => format!(
                 "{name} exists, and the dynamic loader that it names does not: the image lacks its C library"
             ),
@@ -576,6 +579,26 @@ fn file_hint(name: &str, head: &[u8], errno: Errno) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Whether a 64-bit little-endian ELF file is surely static. Its PT_INTERP, if there is one,
+/// precedes every PT_LOAD: elf(5).
+fn names_no_loader(head: &[u8]) -> bool {
+    const CLASS_64_LITTLE: &[u8] = b"\x7fELF\x02\x01";
+    const HEADER: usize = 64;
+    const ENTRY: usize = 56;
+    const PT_LOAD: &[u8] = &[1, 0, 0, 0];
+    const PT_INTERP: &[u8] = &[3, 0, 0, 0];
+    let Some(entries) = head
+        .get(HEADER..)
+        .filter(|_| head.starts_with(CLASS_64_LITTLE))
+    else {
+        return false;
+    };
+    let mut types = entries
+        .chunks_exact(ENTRY)
+        .filter_map(|entry| entry.get(..4));
+    types.find(|kind| matches!(*kind, PT_LOAD | PT_INTERP)) == Some(PT_LOAD)
 }
 
 /// The machine of an ELF file, by the name that Rust and the kernel use.
@@ -626,6 +649,20 @@ mod tests {
         assert!(hint(b"", Errno::ENOEXEC).contains("empty"));
         assert!(hint(&elf(22), Errno::ENOEXEC).contains("is for s390x"));
         assert!(hint(&elf(62), Errno::ENOENT).contains("dynamic loader"));
+    }
+
+    #[test]
+    fn a_static_program_that_is_not_found_is_covered() {
+        // Program headers from offset 64: PT_NOTE, then another.
+        let with_second = |kind: u8| {
+            let mut head = elf(62);
+            head.resize(256, 0);
+            head[64] = 4;
+            head[64 + 56] = kind;
+            hint(&head, Errno::ENOENT)
+        };
+        assert!(with_second(1).contains("covers it"));
+        assert!(with_second(3).contains("dynamic loader"));
     }
 
     #[test]
