@@ -40,12 +40,19 @@ pub(crate) fn listen_fds() -> u32 {
     }
 }
 
-/// What the container's process gets of socket activation: it is process 1 there.
+/// What the container's process gets of socket activation: it is process 1 there, and the
+/// descriptors have the names that they have here (sd_listen_fds_with_names(3)).
 pub(crate) fn listen_variables(count: u32) -> Vec<String> {
+    variables_of(count, env::var("LISTEN_FDNAMES").ok().as_deref())
+}
+
+fn variables_of(count: u32, names: Option<&str>) -> Vec<String> {
     if count == 0 {
         return Vec::new();
     }
-    vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]
+    let mut variables = vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()];
+    variables.extend(names.map(|names| format!("LISTEN_FDNAMES={names}")));
+    variables
 }
 
 /// Checks that the `listening` descriptors and `extra` ones after them are there to be passed
@@ -78,8 +85,14 @@ mod tests {
 
     #[test]
     fn a_process_that_listens_to_nothing_gets_no_variables() {
-        assert!(listen_variables(0).is_empty());
-        assert_eq!(listen_variables(2), ["LISTEN_FDS=2", "LISTEN_PID=1"]);
+        assert!(variables_of(0, Some("a:b")).is_empty());
+        assert_eq!(variables_of(2, None), ["LISTEN_FDS=2", "LISTEN_PID=1"]);
+    }
+
+    #[test]
+    fn names_of_descriptors_are_passed_on() {
+        let named = ["LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_FDNAMES=a:b"];
+        assert_eq!(variables_of(2, Some("a:b")), named);
     }
 
     #[test]
