@@ -89,8 +89,7 @@ impl Container {
         let procfs = procfs()?;
         let host = Host::probe(&procfs)?;
         let spec = self.spec()?;
-        let linux = spec.linux.clone().unwrap_or_default();
-        let (plan, _warnings) = ProcessPlan::new(process, &linux, &host, &options.plan)?;
+        let (plan, warnings) = ProcessPlan::new(process, &spec, &host, &options.plan)?;
         check_terminal(&plan, options)?;
         let cgroup = self.cgroup_for(options)?;
         let tasks = cgroup.as_ref().map(Cgroup::v1_task_numbers);
@@ -152,7 +151,9 @@ impl Container {
                 return Err(Error::call("send the pidfd: sendmsg(2)", errno));
             }
         }
-        Ok(launched.execute(&|at, _| launch::exec_start_failure(&plan, &rootfs, at.failure))?)
+        let started =
+            launched.execute(&|at, _| launch::exec_start_failure(&plan, &rootfs, at.failure))?;
+        Ok(started.with_warnings(warnings))
     }
 
     /// The cgroups that the process enters: the container's, or some below them.

@@ -21,7 +21,7 @@ pub struct Features {
     linux: Linux,
     annotations: BTreeMap<&'static str, &'static str>,
     /// A prefix: with the systemd cgroup driver, and what reaches beyond the container is refused.
-    potentially_unsafe_config_annotations: [&'static str; 1],
+    potentially_unsafe_config_annotations: [&'static str; 2],
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -85,7 +85,10 @@ impl Features {
                 ("io.github.tare-rs.tare.version", env!("CARGO_PKG_VERSION")),
                 ("org.opencontainers.runc.checkpoint.enabled", "true"),
             ]),
-            potentially_unsafe_config_annotations: ["org.systemd.property."],
+            potentially_unsafe_config_annotations: [
+                "org.systemd.property.",
+                crate::plan::KEEP_GROUPS,
+            ],
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::sys::pidfd;
 pub struct Process {
     pid: i32,
     pidfd: OwnedFd,
+    warnings: Vec<String>,
 }
 
 /// How a process ended.
@@ -60,7 +61,17 @@ impl std::fmt::Display for Exit {
 
 impl Process {
     pub(crate) fn new(pid: i32, pidfd: OwnedFd) -> Self {
-        Self { pid, pidfd }
+        Self {
+            pid,
+            pidfd,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The same process, and what was asked for it and could not be given.
+    pub(crate) fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
     }
 
     /// Takes hold of the process that has this number now: pidfd_open(2). A number may have
@@ -71,7 +82,15 @@ impl Process {
     ///
     /// ESRCH when there is none, EINVAL for a number that is none.
     pub fn open(pid: i32) -> Result<Self, Errno> {
-        pidfd::open(pid).map(|pidfd| Self { pid, pidfd })
+        pidfd::open(pid).map(|pidfd| Self::new(pid, pidfd))
+    }
+
+    /// What [`Container::exec`](crate::Container::exec) was asked for this process and could not
+    /// give; of a container's first process, [`Container::warnings`](crate::Container::warnings)
+    /// tells.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Its number in the runtime's pid namespace.

@@ -106,6 +106,9 @@ fn start(
         cgroups: parsed.texts(&CGROUP).map(sub_cgroup).collect(),
     };
     let started = container.exec(&process, &options)?;
+    for warning in started.warnings() {
+        globals.log.warning(warning);
+    }
     globals.log.debug(&format!(
         "process {} runs in container {}",
         started.pid(),

@@ -94,6 +94,7 @@ fn compile<'a>(
         namespaces: &namespaces,
         ids,
         options,
+        keeps_groups: process::keeps_groups(spec),
     };
     let (process, mut warnings) = first_process(spec, facts, violations);
     let facts = MountFacts {

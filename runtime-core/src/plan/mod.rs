@@ -21,6 +21,7 @@ pub use self::capabilities::capability_names;
 pub use self::hooks::HOOK_NAMES;
 pub use self::mount_options::{MountOptions, classic_flags, mount_option_names};
 pub use self::namespaces::NAMESPACE_KINDS;
+pub(crate) use self::process::KEEP_GROUPS;
 
 mod capabilities;
 pub mod cgroup;

@@ -12,7 +12,7 @@ use super::{
     scheduling, seccomp,
 };
 use crate::host::Host;
-use crate::spec::{ConsoleSize, Linux, Process, User};
+use crate::spec::{ConsoleSize, Linux, Process, Spec, User};
 use crate::violation::Violations;
 
 /// Where programs are looked for when the process has no PATH.
@@ -20,6 +20,10 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// The kernel's -1: in setresuid(2) and its like "leave as it is".
 const NO_ID: u32 = u32::MAX;
+
+/// The annotation by which podman's `--group-add keep-groups` asks for the caller's own
+/// supplementary groups, as crun has it: its presence counts.
+pub(crate) const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// What a process is resolved against.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +33,12 @@ pub(super) struct ProcessFacts<'a> {
     pub(super) namespaces: &'a NamespacesPlan,
     pub(super) ids: Ids<'a>,
     pub(super) options: &'a PlanOptions,
+    /// Whether processes have the supplementary groups of the runtime's caller.
+    pub(super) keeps_groups: bool,
 }
 
 impl ProcessPlan {
-    /// Resolves a further process of a container whose config.json has this `linux`.
+    /// Resolves a further process of a container whose config.json is `spec`.
     /// Also gives the warnings: what was asked for and can't be given.
     ///
     /// # Errors
@@ -41,12 +47,14 @@ impl ProcessPlan {
     /// `/linux` for the container's.
     pub fn new(
         process: &Process<'_>,
-        linux: &Linux<'_>,
+        spec: &Spec<'_>,
         host: &Host,
         options: &PlanOptions,
     ) -> Result<(Self, Vec<String>), Violations> {
         let mut violations = Violations::default();
         let mut warnings = Vec::new();
+        let without = Linux::default();
+        let linux = spec.linux.as_ref().unwrap_or(&without);
         let (namespaces, mappings) = namespaces::plan(linux, host, &mut violations);
         let ids = Ids {
             uids: &mappings.uids,
@@ -58,6 +66,7 @@ impl ProcessPlan {
             namespaces: &namespaces,
             ids,
             options,
+            keeps_groups: keeps_groups(spec),
         };
         let plan = plan(process, facts, Place::ROOT, &mut violations, &mut warnings);
         if violations.is_empty() {
@@ -68,17 +77,23 @@ impl ProcessPlan {
     }
 }
 
+/// Whether config.json asks for the supplementary groups of the runtime's caller.
+pub(super) fn keeps_groups(spec: &Spec<'_>) -> bool {
+    let mut annotations = spec.annotations.iter().flatten();
+    annotations.any(|(key, _)| **key == *KEEP_GROUPS)
+}
+
 /// Whether setgroups(2) works where the process runs: a user without privilege has to give it up
 /// to map its own group alone, and whoever made a namespace that is joined has decided for it.
 fn may_set_groups(facts: ProcessFacts<'_>) -> bool {
-    let has_user_namespace = facts.namespaces.has(USER);
-    if !has_user_namespace {
+    if !facts.namespaces.has(USER) {
         return facts.host.may_set_groups;
     }
     let is_new = facts.namespaces.new & USER != 0;
     let maps_own_alone =
         matches!(facts.ids.gids, [one] if one.size == 1 && one.host_id == facts.host.egid);
-    !facts.host.is_rootless() || is_new && !maps_own_alone
+    // What the runtime's own namespace has given up, those below it can't have.
+    facts.host.may_set_groups && (!facts.host.is_rootless() || is_new && !maps_own_alone)
 }
 
 /// Resolves a process whose document is at `place`.
@@ -91,8 +106,14 @@ pub(super) fn plan(
 ) -> ProcessPlan {
     let args = args(process, place.key("args"), violations);
     let env = env(process, facts.options, place.key("env"), violations);
-    let (uid, gid, additional_gids, umask) =
+    let (uid, gid, mut additional_gids, umask) =
         user(process.user.as_ref(), facts, place.key("user"), violations);
+    if facts.keeps_groups && !additional_gids.is_empty() {
+        warnings.push(format!(
+            "user.additionalGids are not added: {KEEP_GROUPS} keeps the caller's groups as they are"
+        ));
+        additional_gids.clear();
+    }
     refuse_affinity(process, place, violations);
     let oom_score_adj = process.oom_score_adj;
     ProcessPlan {
@@ -102,7 +123,7 @@ pub(super) fn plan(
         uid,
         gid,
         additional_gids,
-        set_groups: may_set_groups(facts),
+        set_groups: !facts.keeps_groups && may_set_groups(facts),
         umask,
         capabilities: capability_plan(process, facts, place, violations, warnings),
         rlimits: rlimits::plan(
@@ -159,6 +180,19 @@ fn env(
     violations: &mut Violations,
 ) -> Vec<CString> {
     let env = process.env.as_deref().unwrap_or_default();
+    for (index, entry) in env.iter().enumerate() {
+        // As runc: execve(2) would take it, and no program could read it.
+        let has_name = entry
+            .split_once('=')
+            .is_some_and(|(name, _)| !name.is_empty());
+        if !has_name && !violations.is_full() {
+            let rule = format!(
+                "invalid environment variable {}: NAME=VALUE is one",
+                quoted(entry)
+            );
+            violations.add(place.index(index), rule);
+        }
+    }
     let mut strings = c_strings(env, place, violations);
     for (index, extra) in options.extra_env.iter().enumerate() {
         strings.push(c_string(extra, place.index(env.len() + index), violations));

@@ -9,7 +9,7 @@ use super::default_spec::{default_config, rootless_config};
 use super::{ContentAct, Plan, PlanOptions, ProcessPlan};
 use crate::bundle;
 use crate::host::{CgroupLayout, CgroupMount, Host, Machine};
-use crate::spec::{Linux, Process, Spec};
+use crate::spec::{Process, Spec};
 use crate::violation::Violations;
 
 const ENGINE: &str = include_str!("../../tests/data/engine.json");
@@ -519,16 +519,16 @@ fn options_of_the_caller_are_part_of_the_plan() {
 
 #[test]
 fn a_process_of_exec_is_resolved_with_its_container_s_linux() {
-    let linux: Linux<'_> = serde_json::from_str(
-        r#"{"namespaces": [{"type": "user"}], "personality": {"domain": "LINUX32"},
+    let spec: Spec<'_> = serde_json::from_str(
+        r#"{"linux": {"namespaces": [{"type": "user"}], "personality": {"domain": "LINUX32"},
             "uidMappings": [{"containerID": 0, "hostID": 1, "size": 5}],
-            "gidMappings": [{"containerID": 0, "hostID": 1, "size": 5}]}"#,
+            "gidMappings": [{"containerID": 0, "hostID": 1, "size": 5}]}}"#,
     )
     .unwrap();
     let exec = |user: &str| {
         let text = format!(r#"{{"args": ["sh"], "cwd": "/", "user": {{"uid": {user}}}}}"#);
         let process: Process<'_> = serde_json::from_str(&text).unwrap();
-        ProcessPlan::new(&process, &linux, &host(), &PlanOptions::default())
+        ProcessPlan::new(&process, &spec, &host(), &PlanOptions::default())
     };
     let (plan, warnings) = exec("4").unwrap();
     assert_eq!(
@@ -537,6 +537,38 @@ fn a_process_of_exec_is_resolved_with_its_container_s_linux() {
     );
     let violations = exec("5").unwrap_err().to_string();
     insta::assert_snapshot!(violations, @"/user/uid: user 5 is not mapped in linux.uidMappings");
+}
+
+#[test]
+fn a_variable_has_a_name_and_an_equals_sign() {
+    let text = patched(&json!({"process": {"env": ["A=1", "NAME", "=x", "EMPTY=", "B==", ""]}}));
+    let violations = try_plan(&text, &host(), &PlanOptions::default())
+        .unwrap_err()
+        .to_string();
+    let expected = [(1, "NAME"), (2, "=x"), (5, "")].map(|(index, entry)| {
+        format!("/process/env/{index}: invalid environment variable {entry:?}: NAME=VALUE is one")
+    });
+    assert_eq!(violations, expected.join("; "));
+}
+
+#[test]
+fn an_annotation_keeps_the_groups_of_the_caller_and_says_which_are_not_added() {
+    let kept = |annotations: Value| {
+        let text = patched(&json!({"annotations": annotations,
+            "process": {"user": {"additionalGids": [7]}}}));
+        let plan = plan_on(&text, &host());
+        (
+            plan.process.set_groups,
+            plan.process.additional_gids,
+            plan.warnings,
+        )
+    };
+    assert_eq!(kept(json!({"other": "1"})), (true, vec![7], Vec::new()));
+    let warning = "user.additionalGids are not added: run.oci.keep_original_groups keeps the caller's groups as they are";
+    assert_eq!(
+        kept(json!({"run.oci.keep_original_groups": "1"})),
+        (false, Vec::new(), vec![warning.to_owned()])
+    );
 }
 
 #[test]
