@@ -32,6 +32,9 @@ pub struct Case {
     pub name: String,
     /// The sentence of the specification (or of another document), with where it stands.
     pub sentence: String,
+    /// The properties of config.json that it is about, as the schema names them:
+    /// `linux.seccomp.syscalls[].names`.
+    pub properties: Vec<String>,
     /// How to see whether it holds.
     pub check: Check,
 }
@@ -56,8 +59,16 @@ impl Case {
             area,
             name: name.into(),
             sentence: sentence.into(),
+            properties: Vec::new(),
             check: Box::new(check),
         }
+    }
+
+    /// The same, about this property of config.json too.
+    #[must_use]
+    pub fn of(mut self, property: &str) -> Self {
+        self.properties.push(property.to_owned());
+        self
     }
 }
 

@@ -12,13 +12,17 @@
 pub mod arguments;
 pub mod bundle;
 pub mod case;
+pub mod holder;
+pub mod host;
 pub mod inside;
+pub mod listener;
 pub mod outcome;
 pub mod report;
 pub mod residue;
 pub mod run;
 pub mod runtime;
 pub mod scene;
+pub mod schema;
 pub mod suites;
 mod sys;
 pub mod theatre;

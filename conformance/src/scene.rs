@@ -111,6 +111,61 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// `run` of a bundle whose process tries these things: what came of each, by its word.
+    ///
+    /// # Errors
+    ///
+    /// The failure that says how the runtime or the process ended.
+    pub fn tries(&self, bundle: Bundle, words: &[&str]) -> Result<Value, Trouble> {
+        self.report(&bundle.does(&[&["try"], words].concat()))
+    }
+
+    /// `exec` of a process in a running container, to its end.
+    #[must_use]
+    pub fn exec(&self, bundle: &Bundle, process: &Value) -> Finished {
+        let file = self.directory.join("process.json");
+        std::fs::write(&file, process.to_string()).expect("a file can be written");
+        self.runtime
+            .call(&["exec", "--process", &path(&file), bundle.id()])
+    }
+
+    /// A tmpfs of the case's own, mounted on the host until the case is over.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be mounted.
+    pub fn tmpfs(&self, at: &Path) -> Result<(), Trouble> {
+        std::fs::create_dir_all(at).expect("a directory can be made");
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("tmpfs"), at, Some("tmpfs"), flags, None::<&str>)
+            .or_else(|errno| failed("a tmpfs can be mounted", format!("{errno:?}")))
+    }
+
+    /// Changes a mount on the host: flags of its own, or its propagation.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be changed.
+    pub fn change_mount(&self, at: &Path, flags: nix::mount::MsFlags) -> Result<(), Trouble> {
+        nix::mount::mount(None::<&str>, at, None::<&str>, flags, None::<&str>)
+            .or_else(|errno| failed("a mount can be changed", format!("{errno:?}")))
+    }
+
+    /// Namespaces of these kinds for the runtime to join.
+    ///
+    /// # Errors
+    ///
+    /// When this host does not let the case have them.
+    pub fn holder(&self, kinds: &[&str]) -> Result<crate::holder::Holder, Trouble> {
+        crate::holder::Holder::new(&self.stage.probe, kinds)
+    }
+
+    /// The name that everything of this case begins with.
+    #[must_use]
+    pub fn marker(&self) -> &str {
+        &self.marker
+    }
+
     /// `create` of a bundle.
     ///
     /// # Errors
@@ -196,8 +251,8 @@ impl<'a> Scene<'a> {
         if finished.code == 0 {
             return failed("an error", "`create` succeeds");
         }
-        if finished.is_late {
-            return failed("an error", finished.brief());
+        if finished.is_late || finished.code >= 128 {
+            return failed("an error, not a crash", finished.brief());
         }
         match self.runtime.state(bundle.id()) {
             None => Ok(finished),
@@ -234,9 +289,13 @@ impl<'a> Scene<'a> {
 
     /// Removes whatever the case has left.
     pub fn clear(self) {
+        let may_be_there = std::fs::read_dir(self.runtime.root())
+            .is_ok_and(|mut entries| entries.next().is_some());
         for id in self.ids.borrow().iter() {
-            // Most are gone already.
-            drop(self.runtime.call(&["delete", "--force", id]));
+            if may_be_there {
+                // Most are gone already.
+                drop(self.runtime.call(&["delete", "--force", id]));
+            }
             crate::residue::remove_cgroups(id);
         }
         crate::residue::remove_directory(&self.directory);

@@ -53,3 +53,26 @@ pub(crate) fn terminal_size() -> Result<(u16, u16), Errno> {
     Errno::result(unsafe { libc::ioctl(0, libc::TIOCGWINSZ, &raw mut size) })?;
     Ok((size.ws_row, size.ws_col))
 }
+
+/// `struct sched_attr` of sched_setattr(2), in its first published size.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scheduler {
+    pub(crate) size: u32,
+    pub(crate) policy: u32,
+    pub(crate) flags: u64,
+    pub(crate) nice: i32,
+    pub(crate) priority: u32,
+    pub(crate) runtime: u64,
+    pub(crate) deadline: u64,
+    pub(crate) period: u64,
+}
+
+/// sched_getattr(2) of this process.
+pub(crate) fn scheduler() -> Result<Scheduler, Errno> {
+    const SIZE: usize = size_of::<Scheduler>();
+    let mut attributes = Scheduler::default();
+    // SAFETY: the kernel writes at most SIZE bytes to a live local of that size.
+    let result = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, SIZE, 0) };
+    Errno::result(result).map(|_| attributes)
+}

@@ -5,34 +5,45 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::arguments::View;
 
-/// Shows this program, and all that it starts from now on, these cgroups.
+/// Gives this program, and all that it starts from now on, mounts of their own, and shows them
+/// these cgroups. What a runtime does to the mounts around it ends with this program; what is
+/// mounted on the host still comes in.
 ///
 /// # Errors
 ///
 /// When the mounts can't be made: without root, or where there is no cgroup2.
 pub(crate) fn show(view: View) -> Result<(), String> {
-    if view == View::Host {
-        return Ok(());
-    }
-    let shown = unshare(CloneFlags::CLONE_NEWNS).and_then(|()| {
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-        match view {
-            View::V1 => mount(
-                Some("tmpfs"),
-                "/sys/fs/cgroup/unified",
-                Some("tmpfs"),
-                MsFlags::empty(),
-                None::<&str>,
-            ),
-            _ => mount(
-                Some("/sys/fs/cgroup/unified"),
-                "/sys/fs/cgroup",
-                None::<&str>,
-                MsFlags::MS_BIND,
-                None::<&str>,
-            ),
-        }
+    let shown = own_mounts().and_then(|()| match view {
+        View::Host => Ok(()),
+        View::V1 => mount(
+            Some("tmpfs"),
+            "/sys/fs/cgroup/unified",
+            Some("tmpfs"),
+            MsFlags::empty(),
+            None::<&str>,
+        ),
+        View::V2 => mount(
+            Some("/sys/fs/cgroup/unified"),
+            "/sys/fs/cgroup",
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        ),
     });
     shown.map_err(|errno| format!("show cgroups as {view:?}: {errno:?}"))
+}
+
+/// Mounts that are shared among themselves if the host's were: runtimes meet what they would.
+fn own_mounts() -> nix::Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let was_shared = mounts
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some("/") && line.contains(" shared:"));
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let change = |flags| mount(None::<&str>, "/", None::<&str>, flags, None::<&str>);
+    change(MsFlags::MS_REC | MsFlags::MS_SLAVE)?;
+    if was_shared {
+        change(MsFlags::MS_REC | MsFlags::MS_SHARED)?;
+    }
+    Ok(())
 }

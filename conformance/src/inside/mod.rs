@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 mod acts;
+mod hook;
 mod report;
 
 /// Does what the words say. Each word list is one case's business; see the functions.
@@ -19,6 +20,9 @@ pub fn inside(words: &[String]) -> ExitCode {
         ["wait"] => acts::wait(),
         ["wait", "deaf"] => acts::wait_deaf(),
         ["signalled", path] => acts::note_signals(path),
+        ["hook", log, name, rest @ ..] => hook::hook(log, name, rest),
+        ["note", log, name] => hook::note(log, name),
+        ["hold", kinds @ ..] => hook::hold(kinds),
         ["orphan"] => acts::leave_an_orphan(),
         ["try", rest @ ..] => print(&acts::try_all(rest).to_string()),
         _ => {

@@ -7,6 +7,10 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
+/// The namespaces that a process can be in, as /proc names them.
+pub(super) const NAMESPACES: [&str; 8] =
+    ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+
 /// The facts, by name.
 pub(super) fn report() -> Value {
     json!({
@@ -31,6 +35,7 @@ pub(super) fn report() -> Value {
         "personality": text("/proc/self/personality"),
         "label": text("/proc/self/attr/current"),
         "scheduler": scheduler(),
+        "memory_policy": memory_policy(),
         "io_priority": io_priority(),
         "terminal": terminal(),
         "keyring": keyring(),
@@ -48,7 +53,7 @@ fn text(path: &str) -> String {
         .to_owned()
 }
 
-fn environment() -> BTreeMap<String, String> {
+pub(super) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .map(|(name, value)| {
             (
@@ -98,8 +103,8 @@ fn root_propagation() -> Value {
     root.map_or(Value::Null, |mount| mount["optional"].clone())
 }
 
-fn namespaces() -> BTreeMap<String, String> {
-    ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"]
+pub(super) fn namespaces() -> BTreeMap<String, String> {
+    NAMESPACES
         .iter()
         .filter_map(|kind| {
             let link = std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
@@ -190,19 +195,29 @@ pub(super) fn describe(path: &Path) -> Value {
     })
 }
 
-/// Policy, priority and nice value, from /proc/self/stat (fields 41, 40 and 19 of proc(5)).
+/// What sched_getattr(2) says of this process.
 fn scheduler() -> Value {
-    let stat = text("/proc/self/stat");
-    let fields: Vec<&str> = stat
-        .rsplit_once(") ")
-        .map(|(_, rest)| rest.split(' ').collect())
-        .unwrap_or_default();
-    let field = |number: usize| {
-        fields
-            .get(number - 3)
-            .and_then(|text| text.parse::<i64>().ok())
-    };
-    json!({ "policy": field(41), "priority": field(40), "nice": field(19) })
+    match crate::sys::scheduler() {
+        Ok(attributes) => json!({
+            "policy": attributes.policy,
+            "flags": attributes.flags,
+            "nice": attributes.nice,
+            "priority": attributes.priority,
+            "runtime": attributes.runtime,
+            "deadline": attributes.deadline,
+            "period": attributes.period,
+        }),
+        Err(errno) => json!(format!("{errno:?}")),
+    }
+}
+
+/// The policy of this program's own pages, and what else numa(7) says of the first: `bind:0 file=…`.
+fn memory_policy() -> String {
+    let maps = text("/proc/self/numa_maps");
+    let first = maps.lines().next().unwrap_or_default();
+    // Some policies have two words; what follows them is a file, an anonymous page or the heap.
+    let rest = first.split_once(' ').map_or("", |(_, rest)| rest);
+    rest.to_owned()
 }
 
 fn io_priority() -> i64 {
