@@ -10,6 +10,8 @@ pub fn cgroups(name: &str) -> Vec<PathBuf> {
     hierarchies
         .map(|entry| entry.path())
         .chain([root.to_owned()])
+        // What hides a hierarchy is none.
+        .filter(|hierarchy| hierarchy.join("cgroup.procs").exists())
         .map(|hierarchy| hierarchy.join(name))
         .filter(|cgroup| cgroup.is_dir())
         .collect()

@@ -141,6 +141,17 @@ impl<'a> Scene<'a> {
             .or_else(|errno| failed("a tmpfs can be mounted", format!("{errno:?}")))
     }
 
+    /// Binds a file or directory of the host on another until the case is over.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be mounted.
+    pub fn bind(&self, source: impl AsRef<Path>, at: &Path) -> Result<(), Trouble> {
+        let flags = nix::mount::MsFlags::MS_BIND;
+        nix::mount::mount(Some(source.as_ref()), at, None::<&str>, flags, None::<&str>)
+            .or_else(|errno| failed("a bind mount", format!("{errno:?}")))
+    }
+
     /// Changes a mount on the host: flags of its own, or its propagation.
     ///
     /// # Errors

@@ -76,3 +76,13 @@ pub(crate) fn scheduler() -> Result<Scheduler, Errno> {
     let result = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, SIZE, 0) };
     Errno::result(result).map(|_| attributes)
 }
+
+/// sigwait(3): the number of the next signal of a set, realtime ones too.
+pub(crate) fn wait_for_signal(set: &nix::sys::signal::SigSet) -> Result<i32, Errno> {
+    let mut number = 0;
+    // SAFETY: a live set is read, and one int is written to a live local.
+    match unsafe { libc::sigwait(set.as_ref(), &raw mut number) } {
+        0 => Ok(number),
+        errno => Err(Errno::from_raw(errno)),
+    }
+}

@@ -44,8 +44,8 @@ pub(super) fn note_signals(path: &str) -> ExitCode {
     if writeln!(file, "ready").is_err() {
         return ExitCode::from(96);
     }
-    while let Ok(signal) = set.wait() {
-        if writeln!(file, "{}", signal as i32).is_err() {
+    while let Ok(number) = crate::sys::wait_for_signal(&set) {
+        if writeln!(file, "{number}").is_err() {
             break;
         }
     }

@@ -11,7 +11,7 @@ const PLACE: &str = "features.md";
 const LINUX: &str = "features-linux.md";
 
 /// Lists, where they are, and what a runtime for Linux that keeps to the specification has there.
-const LISTS: [(&str, &str, &str, &[&str]); 8] = [
+const LISTS: [(&str, &str, &str, &[&str]); 7] = [
     (
         "hooks",
         "/hooks",
@@ -62,7 +62,6 @@ const LISTS: [(&str, &str, &str, &[&str]); 8] = [
             "SCMP_ACT_ERRNO",
             "SCMP_ACT_KILL_PROCESS",
             "SCMP_ACT_LOG",
-            "SCMP_ACT_NOTIFY",
             "SCMP_ACT_TRACE",
             "SCMP_ACT_TRAP",
         ],
@@ -85,23 +84,7 @@ const LISTS: [(&str, &str, &str, &[&str]); 8] = [
         "seccomp-architectures",
         "/linux/seccomp/archs",
         "features-linux.md#seccomp",
-        &[
-            "SCMP_ARCH_X86",
-            "SCMP_ARCH_X86_64",
-            "SCMP_ARCH_X32",
-            "SCMP_ARCH_ARM",
-            "SCMP_ARCH_AARCH64",
-        ],
-    ),
-    (
-        "seccomp-flags",
-        "/linux/seccomp/supportedFlags",
-        "features-linux.md#seccomp",
-        &[
-            "SECCOMP_FILTER_FLAG_TSYNC",
-            "SECCOMP_FILTER_FLAG_LOG",
-            "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-        ],
+        &["SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32"],
     ),
 ];
 
@@ -135,6 +118,9 @@ pub(super) fn cases() -> Vec<Case> {
             move |scene| {
                 let features = features(scene)?;
                 let seen = features.pointer(pointer).cloned().unwrap_or_default();
+                if seen.is_null() {
+                    return skipped(format!("{pointer} is optional, and not said"));
+                }
                 holds(
                     seen.is_boolean(),
                     &format!("{pointer} is true or false"),

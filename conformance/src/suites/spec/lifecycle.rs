@@ -111,7 +111,7 @@ fn of_kill() -> Vec<Case> {
             ("HUP", 1),
             ("USR1", 10),
             ("WINCH", 28),
-            ("34", 34),
+            ("40", 40),
         ]
         .map(|(word, number)| signal(word, number)),
     );

@@ -39,14 +39,7 @@ fn marks(scene: &Scene<'_>, word: &str, with: &[&str], without: &[&str]) -> Verd
 fn on_a_shared_mount(scene: &Scene<'_>, word: &str) -> Result<Bundle, Trouble> {
     let bundle = scene.bundle().set("/linux/rootfsPropagation", word);
     let rootfs = bundle.rootfs();
-    nix::mount::mount(
-        Some(&rootfs),
-        &rootfs,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .or_else(|errno| crate::case::failed("a bind mount", format!("{errno:?}")))?;
+    scene.bind(&rootfs, &rootfs)?;
     scene.change_mount(&rootfs, MsFlags::MS_SHARED)?;
     Ok(bundle)
 }

@@ -441,16 +441,14 @@ fn one(limit: Limit) -> Case {
 }
 
 fn is_set(scene: &Scene<'_>, limit: &Limit) -> Verdict {
-    let (version, file) = if host::has_cgroup2() {
-        ("v2", limit.v2)
-    } else {
-        ("v1", limit.v1)
-    };
-    let Some((controller, file, expected)) = file else {
-        return skipped(format!("cgroup {version} has no such limit"));
+    let Some((controller, file, expected)) = seen_at(limit) else {
+        return skipped("the cgroups of this host have no such limit");
     };
     if !host::has_cgroup_file(controller, file, scene.marker()) {
-        return skipped(format!("no {file} in this host's cgroups ({version})"));
+        return skipped(format!("no {file} in this host's cgroups"));
+    }
+    if limit.name == "block-weight-of-a-device" && !host::disk().is_some_and(host::has_weights) {
+        return skipped("no I/O scheduler of this host's disk knows weights");
     }
     let (resources, expected) = with_disk(limit.resources, expected)?;
     let bundle = scene
@@ -467,6 +465,17 @@ fn is_set(scene: &Scene<'_>, limit: &Limit) -> Verdict {
         None => text.lines().any(|line| line.trim() == expected),
     };
     holds(says_it, &format!("{file}: {expected}"), text.trim())
+}
+
+/// Where it is seen on this host, by the version of the controller's hierarchy.
+fn seen_at(limit: &Limit) -> Option<File> {
+    let of = |file: Option<File>, is_v2: bool| {
+        file.filter(|(controller, ..)| {
+            host::hierarchy(controller)
+                .is_some_and(|hierarchy| host::is_cgroup2(&hierarchy) == is_v2)
+        })
+    };
+    of(limit.v2, true).or(of(limit.v1, false))
 }
 
 /// The resources and what is expected, with the numbers of a disk for DISK.

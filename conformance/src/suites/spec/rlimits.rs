@@ -85,7 +85,7 @@ fn several(scene: &Scene<'_>) -> Verdict {
     let limits = json!([
         { "type": "RLIMIT_CORE", "soft": 1, "hard": 2 },
         { "type": "RLIMIT_NOFILE", "soft": 100, "hard": 101 },
-        { "type": "RLIMIT_FSIZE", "soft": 1 << 30, "hard": 1 << 31 },
+        { "type": "RLIMIT_FSIZE", "soft": 1 << 30, "hard": 1_u64 << 31 },
     ]);
     let report = scene.report(&scene.bundle().set("/process/rlimits", limits))?;
     is("core", &report["rlimits"]["RLIMIT_CORE"], json!([1, 2]))?;

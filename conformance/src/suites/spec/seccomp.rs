@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Area, is};
 use crate::bundle::Bundle;
-use crate::case::{Case, Verdict, holds};
+use crate::case::{Case, Verdict, holds, skipped};
 use crate::scene::Scene;
 
 const AREA: Area = Area("seccomp");
@@ -326,7 +326,13 @@ fn architecture(word: &'static str) -> Case {
         let native = if cfg!(target_arch = "aarch64") { "SCMP_ARCH_AARCH64" } else { "SCMP_ARCH_X86_64" };
         let mut seccomp = filter(rule("SCMP_ACT_ERRNO", Some(OWN_ERROR)));
         seccomp["architectures"] = json!([native, format!("SCMP_ARCH_{word}")]);
-        is_answered(scene, seccomp, "EXDEV")
+        let is_of_this_machine = ["X86", "X86_64", "X32"].contains(&word) == cfg!(target_arch = "x86_64");
+        let refused = scene.is_refused(&bundle(scene, seccomp.clone()));
+        match refused {
+            // config.md#valid-values leaves the subset that it supports to the runtime.
+            Ok(finished) if !is_of_this_machine => skipped(format!("refused as not supported, which is allowed: {}", finished.brief())),
+            _ => is_answered(scene, seccomp, "EXDEV"),
+        }
     })
     .of("linux.seccomp.architectures")
     .of("linux.seccomp.architectures[]")
