@@ -107,9 +107,7 @@ pub(super) fn plan(
 fn is_off(seccomp: &spec::Seccomp<'_>) -> bool {
     let none = |list: Option<usize>| list.is_none_or(|length| length == 0);
     let action = seccomp.default_action.as_deref().unwrap_or_default();
-    let listener = seccomp.listener_path.as_deref().unwrap_or_default();
     none(seccomp.syscalls.as_ref().map(Vec::len))
-        && listener.is_empty()
         && (action.is_empty()
             || action == "SCMP_ACT_ALLOW"
                 && seccomp.default_errno_ret.is_none()

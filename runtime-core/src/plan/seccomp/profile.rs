@@ -98,7 +98,7 @@ pub(super) fn read(
     machine: Machine,
     violations: &mut Violations,
 ) -> Profile {
-    refuse_listener(seccomp, violations);
+    check_listener(seccomp, violations);
     let default = action(
         seccomp.default_action.as_deref(),
         seccomp.default_errno_ret,
@@ -124,21 +124,12 @@ pub(super) fn read(
     profile
 }
 
-fn refuse_listener(seccomp: &spec::Seccomp<'_>, violations: &mut Violations) {
-    if seccomp
-        .listener_path
-        .as_deref()
-        .is_some_and(|path| !path.is_empty())
-    {
-        let rule = "user notification is not supported yet";
-        violations.add("/linux/seccomp/listenerPath", rule);
-    }
-    if seccomp
-        .listener_metadata
-        .as_deref()
-        .is_some_and(|text| !text.is_empty())
-    {
-        let rule = "user notification is not supported yet";
+/// listenerPath is ignored when no action is SCMP_ACT_NOTIFY, which is refused by itself.
+fn check_listener(seccomp: &spec::Seccomp<'_>, violations: &mut Violations) {
+    let is_set =
+        |text: &Option<spec::Text<'_>>| text.as_deref().is_some_and(|text| !text.is_empty());
+    if is_set(&seccomp.listener_metadata) && !is_set(&seccomp.listener_path) {
+        let rule = "must not be set without listenerPath";
         violations.add("/linux/seccomp/listenerMetadata", rule);
     }
 }

@@ -339,7 +339,7 @@ fn every_mistake_is_told_with_its_place() {
         "defaultErrnoRet": 3,
         "architectures": ["SCMP_ARCH_S390X", "x86_64"],
         "flags": ["SECCOMP_FILTER_FLAG_NEW_LISTENER"],
-        "listenerPath": "/run/agent.sock",
+        "listenerMetadata": "for nobody",
         "syscalls": [
             {"names": ["read"], "action": "SCMP_ACT_NOTIFY"},
             {"names": [], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096},
