@@ -58,19 +58,38 @@ fn remove_tree(cgroup: &Path) {
     std::fs::remove_dir(cgroup).ok();
 }
 
-/// Removes a directory with all below it, once nothing is mounted there any more.
+/// Removes a directory with all below it, once nothing is mounted there any more. What can't be
+/// unmounted is left, since what is behind a mount is not ours to remove.
 pub fn remove_directory(directory: &Path) {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let prefix = directory.display().to_string();
-    let mut mounts: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .filter(|target| Path::new(target).starts_with(&prefix))
-        .collect();
-    mounts.sort_unstable_by_key(|target| std::cmp::Reverse(target.len()));
-    for target in mounts {
-        // What is busy is detached.
-        nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH).ok();
+    // A mount may hide others, which are seen when it is gone.
+    for _ in 0..20 {
+        let mounts = mounts_below(directory);
+        if mounts.is_empty() {
+            std::fs::remove_dir_all(directory).ok();
+            return;
+        }
+        for target in mounts {
+            // What is busy is detached.
+            nix::mount::umount2(&target, nix::mount::MntFlags::MNT_DETACH).ok();
+        }
     }
-    std::fs::remove_dir_all(directory).ok();
+}
+
+/// The targets of the mounts below a directory, the deepest first.
+fn mounts_below(directory: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let targets = text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4).map(unescape));
+    let mut mounts: Vec<PathBuf> = targets
+        .filter(|target| target.starts_with(directory))
+        .collect();
+    mounts.sort_unstable_by_key(|target| std::cmp::Reverse(target.as_os_str().len()));
+    mounts
+}
+
+/// A path of mountinfo, where white space is written as octal numbers.
+fn unescape(text: &str) -> PathBuf {
+    let text = text.replace("\\040", " ").replace("\\011", "\t");
+    PathBuf::from(text.replace("\\134", "\\"))
 }

@@ -262,7 +262,7 @@ impl<'a> Scene<'a> {
         if finished.code == 0 {
             return failed("an error", "`create` succeeds");
         }
-        if finished.is_late || finished.code >= 128 {
+        if finished.is_late || (128..192).contains(&finished.code) {
             return failed("an error, not a crash", finished.brief());
         }
         match self.runtime.state(bundle.id()) {

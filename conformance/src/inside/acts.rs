@@ -62,7 +62,7 @@ pub(super) fn leave_an_orphan() -> ExitCode {
 
 /// Tries things, each a word: `read:PATH`, `write:PATH`, `append:PATH`, `mkdir:PATH`, `stat:PATH`,
 /// `mknod:PATH:KIND:MAJOR:MINOR`, `call:NUMBER`, `mount:TARGET`, `umount:TARGET`, `sethostname`,
-/// `chroot`, `connect:@NAME`. Gives for each "ok", what was read, or the errno's name.
+/// `chroot`, `connect:@NAME`, `children:MOST`. Gives for each "ok", what was read, or the errno's name.
 pub(super) fn try_all(words: &[&str]) -> Value {
     let results: Map<String, Value> = words
         .iter()
@@ -150,8 +150,26 @@ fn try_one(word: &str) -> Value {
             Err(error) => name(&error),
         },
         "connect" => connect(rest),
+        "children" => json!(children(rest.parse().unwrap_or(0))),
         _ => json!("what?"),
     }
+}
+
+/// Starts children that wait until one can't be started: how many there were.
+fn children(most: usize) -> usize {
+    let start = |_| {
+        std::process::Command::new("/proc/self/exe")
+            .args(["inside", "wait"])
+            .spawn()
+            .ok()
+    };
+    let mut children: Vec<_> = (0..most).map_while(start).collect();
+    for child in &mut children {
+        // It may have ended by itself, at its limits.
+        child.kill().ok();
+        child.wait().ok();
+    }
+    children.len()
 }
 
 fn of(result: nix::Result<()>) -> Value {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Area;
 use crate::bundle::Bundle;
-use crate::case::{Case, Trouble, Verdict, equal, failed, holds, skipped};
+use crate::case::{Case, Trouble, Verdict, equal, holds, skipped};
 use crate::host;
 use crate::scene::Scene;
 
@@ -30,26 +30,36 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A started container's cgroup, as a path in its hierarchy.
-fn place(scene: &Scene<'_>, bundle: &Bundle) -> Result<String, Trouble> {
+/// A started container's cgroups: the path in each hierarchy that runtimes use.
+fn places(scene: &Scene<'_>, bundle: &Bundle) -> Result<Vec<String>, Trouble> {
     scene.start(bundle)?;
     let pid = scene.runtime().pid(bundle.id());
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let paths: Vec<&str> = text
+    let used: &[&str] = if host::has_cgroup2() {
+        &["0::"]
+    } else {
+        &[":memory:", ":pids:", ":devices:"]
+    };
+    let lines = text
         .lines()
-        .filter(|line| {
-            if host::has_cgroup2() {
-                line.starts_with("0::")
-            } else {
-                line.contains(":memory:") || line.contains(":pids:") || line.contains(":devices:")
-            }
-        })
+        .filter(|line| used.iter().any(|part| line.contains(part)));
+    let paths: Vec<String> = lines
         .filter_map(|line| line.splitn(3, ':').nth(2))
+        .map(str::to_owned)
         .collect();
-    match paths.split_first() {
-        Some((first, rest)) if rest.iter().all(|path| path == first) => Ok((*first).to_owned()),
-        _ => failed("one path in all hierarchies", text),
-    }
+    holds(!paths.is_empty(), "cgroups", text)?;
+    Ok(paths)
+}
+
+/// The one path that they have in all.
+fn place(scene: &Scene<'_>, bundle: &Bundle) -> Result<String, Trouble> {
+    let paths = places(scene, bundle)?;
+    holds(
+        paths.iter().all(|path| *path == paths[0]),
+        "one path in all hierarchies",
+        &paths,
+    )?;
+    Ok(paths[0].clone())
 }
 
 fn waiting(scene: &Scene<'_>) -> Bundle {
@@ -76,36 +86,32 @@ fn twice(scene: &Scene<'_>) -> Verdict {
     equal("cgroup of the second", &place(scene, &bundle)?, &first)
 }
 
+/// The runtime's own place may be another one in each hierarchy.
 fn relative(scene: &Scene<'_>) -> Verdict {
     let bundle = waiting(scene);
     let name = format!("{}-relative", scene.marker());
     let bundle = bundle.set("/linux/cgroupsPath", name.as_str());
-    let path = place(scene, &bundle)?;
-    let deleted = scene.succeeds(&["delete", "--force", bundle.id()]);
-    // Its name is not one that the scene would find.
-    crate::residue::remove_cgroups(path.trim_start_matches('/'));
-    deleted?;
+    let first = places(scene, &bundle)?;
+    scene.succeeds(&["delete", "--force", bundle.id()])?;
+    let second = places(scene, &bundle)?;
+    scene.succeeds(&["delete", "--force", bundle.id()])?;
+    equal("the cgroups of the second", &second, &first)?;
     holds(
-        path.ends_with(&name),
-        &format!("a path that ends in {name}"),
-        path,
+        first.iter().all(|path| path.ends_with(&name)),
+        &format!("paths that end in {name}"),
+        first,
     )
 }
 
 fn unset(scene: &Scene<'_>) -> Verdict {
     let bundle = waiting(scene).without("/linux/cgroupsPath");
-    let path = place(scene, &bundle)?;
-    let deleted = scene.succeeds(&["delete", "--force", bundle.id()]);
-    let cgroups = crate::residue::cgroups(path.trim_start_matches('/'));
-    if path.contains(bundle.id()) {
-        crate::residue::remove_cgroups(path.trim_start_matches('/'));
-    }
-    deleted?;
-    holds(
-        !path.contains(bundle.id()) || cgroups.is_empty(),
-        "nothing of it after delete",
-        cgroups,
-    )
+    let paths = places(scene, &bundle)?;
+    scene.succeeds(&["delete", "--force", bundle.id()])?;
+    let own = paths.iter().filter(|path| path.contains(bundle.id()));
+    let left: Vec<_> = own
+        .flat_map(|path| crate::residue::cgroups(path.trim_start_matches('/')))
+        .collect();
+    holds(left.is_empty(), "nothing of it after delete", left)
 }
 
 fn dots(scene: &Scene<'_>) -> Verdict {
