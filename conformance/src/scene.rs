@@ -265,10 +265,20 @@ impl<'a> Scene<'a> {
         if finished.is_late || (128..192).contains(&finished.code) {
             return failed("an error, not a crash", finished.brief());
         }
-        match self.runtime.state(bundle.id()) {
+        // Without a state file there is nothing to ask for.
+        let state = match self.has_state() {
+            true => self.runtime.state(bundle.id()),
+            false => None,
+        };
+        match state {
             None => Ok(finished),
             Some(state) => failed("no container after the error", state.to_string()),
         }
+    }
+
+    /// Whether anything is in the runtime's state root.
+    fn has_state(&self) -> bool {
+        std::fs::read_dir(self.runtime.root()).is_ok_and(|mut entries| entries.next().is_some())
     }
 
     /// Waits until something is so.
@@ -300,8 +310,7 @@ impl<'a> Scene<'a> {
 
     /// Removes whatever the case has left.
     pub fn clear(self) {
-        let may_be_there = std::fs::read_dir(self.runtime.root())
-            .is_ok_and(|mut entries| entries.next().is_some());
+        let may_be_there = self.has_state();
         for id in self.ids.borrow().iter() {
             if may_be_there {
                 // Most are gone already.

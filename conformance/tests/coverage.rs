@@ -49,9 +49,8 @@ fn the_schema_is_the_one_that_was_counted() {
 fn names_are_the_only_ones_of_their_suite_and_plain() {
     let mut names = BTreeSet::new();
     for case in suites::all() {
-        let is_plain = |letter: char| {
-            letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-'
-        };
+        let is_plain =
+            |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
         assert!(case.name.chars().all(is_plain), "{case:?}");
         assert!(names.insert(format!("{case:?}")), "{case:?} twice");
     }

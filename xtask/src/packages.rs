@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 32] = [
+const PACKAGES: [(&str, &str); 33] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -25,6 +25,7 @@ const PACKAGES: [(&str, &str); 32] = [
     ("bsdutils", "script"),
     ("util-linux", "setpriv"),
     ("procps", "ps"),
+    ("jq", "jq"),
     ("iproute2", "ip"),
     ("e2fsprogs", "mkfs.ext4"),
     ("strace", "strace"),

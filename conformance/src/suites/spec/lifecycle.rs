@@ -68,6 +68,7 @@ fn of_start() -> Vec<Case> {
             let bundle = scene.bundle().does(&["wait"]);
             scene.start(&bundle)?;
             let pid = scene.runtime().pid(bundle.id());
+            holds(pid > 0, "a pid", pid)?;
             let again = scene.runtime().call(&["start", bundle.id()]);
             holds(again.code != 0, "an error", again.brief())?;
             status(scene, &bundle, "running")?;
@@ -182,6 +183,7 @@ fn taken(scene: &Scene<'_>) -> Verdict {
     let bundle = scene.bundle().does(&["wait"]);
     scene.start(&bundle)?;
     let pid = scene.runtime().pid(bundle.id());
+    holds(pid > 0, "a pid", pid)?;
     let other = scene.bundle();
     other.save();
     let path = other.path().display().to_string();

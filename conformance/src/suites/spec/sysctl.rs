@@ -9,7 +9,7 @@ use crate::scene::Scene;
 const AREA: Area = Area("sysctl");
 const PLACE: &str = "config-linux.md#sysctl";
 
-/// Name, value, file.
+/// Name, parameter, a value that is no kernel's default and that no host has, file.
 const ALL: [(&str, &str, &str, &str); 6] = [
     (
         "ipc-shared-memory",
@@ -20,7 +20,7 @@ const ALL: [(&str, &str, &str, &str); 6] = [
     (
         "ipc-messages",
         "kernel.msgmax",
-        "4096",
+        "4097",
         "/proc/sys/kernel/msgmax",
     ),
     (
@@ -36,15 +36,15 @@ const ALL: [(&str, &str, &str, &str); 6] = [
         "/proc/sys/fs/mqueue/msg_max",
     ),
     (
-        "net-forwarding",
-        "net.ipv4.ip_forward",
-        "1",
-        "/proc/sys/net/ipv4/ip_forward",
+        "net-ping",
+        "net.ipv4.ping_group_range",
+        "7\t9",
+        "/proc/sys/net/ipv4/ping_group_range",
     ),
     (
         "net-backlog",
         "net.core.somaxconn",
-        "256",
+        "257",
         "/proc/sys/net/core/somaxconn",
     ),
 ];
@@ -119,12 +119,12 @@ fn one(
 }
 
 fn several(scene: &Scene<'_>) -> Verdict {
-    let sysctl = json!({ "net.ipv4.ip_forward": "1", "kernel.shmmni": "77" });
+    let sysctl = json!({ "net.core.somaxconn": "77", "kernel.shmmni": "78" });
     let words = [
-        "read:/proc/sys/net/ipv4/ip_forward",
+        "read:/proc/sys/net/core/somaxconn",
         "read:/proc/sys/kernel/shmmni",
     ];
     let tried = scene.tries(scene.bundle().set("/linux/sysctl", sysctl), &words)?;
-    is("ip_forward", &tried[words[0]], "1\n")?;
-    is("shmmni", &tried[words[1]], "77\n")
+    is("somaxconn", &tried[words[0]], "77\n")?;
+    is("shmmni", &tried[words[1]], "78\n")
 }

@@ -1,0 +1,194 @@
+//! Runtimes that are broken in one place, and the program's word on them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use testkit::needs;
+
+/// A runtime that is broken in one place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken {
+    /// What is broken.
+    name: &'static str,
+    how: How,
+    /// Cases that it makes fail.
+    fails: &'static [&'static str],
+    /// Cases that it does not.
+    passes: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// A jq filter over config.json.
+    Config(&'static str),
+    /// A jq filter over what a command prints.
+    Answer(&'static str, &'static str),
+    /// What is done for a command: a script, where R is runc and LAST the last argument.
+    Command(&'static str, &'static str),
+}
+
+pub(crate) const fn config(
+    name: &'static str,
+    filter: &'static str,
+    fails: &'static [&'static str],
+    passes: &'static [&'static str],
+) -> Broken {
+    Broken {
+        name,
+        how: How::Config(filter),
+        fails,
+        passes,
+    }
+}
+
+pub(crate) const fn answer(
+    name: &'static str,
+    command: &'static str,
+    filter: &'static str,
+    fails: &'static [&'static str],
+    passes: &'static [&'static str],
+) -> Broken {
+    Broken {
+        name,
+        how: How::Answer(command, filter),
+        fails,
+        passes,
+    }
+}
+
+pub(crate) const fn command(
+    name: &'static str,
+    command: &'static str,
+    script: &'static str,
+    fails: &'static [&'static str],
+    passes: &'static [&'static str],
+) -> Broken {
+    Broken {
+        name,
+        how: How::Command(command, script),
+        fails,
+        passes,
+    }
+}
+
+/// All that the rows name passes on runc, and fails on the broken ones where they say so.
+pub(crate) fn check(rows: &[Broken]) {
+    needs!(Root, Program("runc"), Program("jq"));
+    let runc = testkit::find_program("runc").expect("it is there");
+    let all: Vec<&str> = rows
+        .iter()
+        .flat_map(|row| row.fails.iter().chain(row.passes))
+        .copied()
+        .collect();
+    let (unbroken, told) = failures(&runc, &all);
+    assert!(unbroken.is_empty(), "on runc itself fail {unbroken:?}");
+    let mut problems = String::new();
+    for row in rows {
+        let directory = tempfile::tempdir().expect("a directory");
+        let script = script(directory.path(), &runc, row.how);
+        // What can't be told here can't fail here.
+        let expected: BTreeSet<&str> = row
+            .fails
+            .iter()
+            .copied()
+            .filter(|name| told.contains(*name))
+            .collect();
+        let named: Vec<&str> = row.fails.iter().chain(row.passes).copied().collect();
+        let (failed, _) = failures(&script, &named);
+        let failed: BTreeSet<&str> = failed.iter().map(String::as_str).collect();
+        if failed != expected {
+            writeln!(
+                problems,
+                "{}: fail {failed:?}, and not {expected:?}",
+                row.name
+            )
+            .expect("a string grows");
+        }
+    }
+    assert!(problems.is_empty(), "{problems}");
+}
+
+fn script(directory: &Path, runc: &Path, how: How) -> PathBuf {
+    let act = match how {
+        How::Config(filter) => format!(
+            "was=\nfor word in \"$@\"; do\n  if [ \"$was\" = --bundle ]; then\n    \
+             jq '{filter}' \"$word/config.json\" > \"$word/config.new\" && mv \"$word/config.new\" \"$word/config.json\"\n  \
+             fi\n  was=$word\ndone\n"
+        ),
+        How::Answer(command, filter) => format!(
+            "if [ \"$3\" = {command} ]; then\n  text=$(\"$R\" \"$@\") || exit 1\n  printf %s \"$text\" | jq '{filter}'\n  exit 0\nfi\n"
+        ),
+        How::Command(command, script) => format!("if [ \"$3\" = {command} ]; then\n{script}\nfi\n"),
+    };
+    let last = "for LAST in \"$@\"; do :; done";
+    let text = format!(
+        "#!/bin/sh\nR={}\n{last}\n{act}exec \"$R\" \"$@\"\n",
+        runc.display()
+    );
+    let path = directory.join("broken-runtime");
+    std::fs::write(&path, text).expect("a file can be written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+        .expect("its mode can be set");
+    path
+}
+
+/// The cases of these names that fail, and those that can be told.
+fn failures(runtime: &Path, names: &[&str]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut command = Command::new(program());
+    command
+        .arg("--runtime")
+        .arg(runtime)
+        .args(["--suite", "spec", "--format", "json"]);
+    for name in names {
+        command.args(["--case", name]);
+    }
+    let output = command.output().expect("the program starts");
+    let results: Vec<Value> = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let of = |is_it: fn(&Value) -> bool| -> BTreeSet<String> {
+        let asked = results.iter().filter(|result| is_it(&result["outcome"]));
+        let asked = asked.filter_map(|result| result["case"].as_str());
+        asked
+            .filter(|name| names.contains(name))
+            .map(str::to_owned)
+            .collect()
+    };
+    let told = of(|outcome| outcome != "skip");
+    for name in names {
+        let is_known = results.iter().any(|result| result["case"] == *name);
+        assert!(is_known, "no case {name}");
+    }
+    (of(|outcome| outcome == "fail"), told)
+}
+
+/// The program as it is used: static, since it runs in root filesystems that have nothing else.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static");
+        let status = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "conformance",
+                "--target",
+                &target,
+            ])
+            .arg("--target-dir")
+            .arg(&directory)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "the static program can't be built: rustup target add {target}"
+        );
+        directory.join(target).join("debug/conformance")
+    })
+}
