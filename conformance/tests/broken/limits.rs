@@ -33,13 +33,16 @@ const ROWS: &[Broken] = &[
         &[
             "seccomp-action-errno",
             "seccomp-action-kill",
+            "seccomp-action-log",
+            "seccomp-action-allow",
+            "seccomp-listener-path-ignored",
             "seccomp-action-trap",
             "seccomp-operator-eq",
             "seccomp-filter-is-there",
             "seccomp-default-action",
             "seccomp-unknown-action",
         ],
-        &["seccomp-action-log"],
+        &["masked-file"],
     ),
     config(
         "no-arguments",

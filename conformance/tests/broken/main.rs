@@ -7,6 +7,7 @@
 mod answers;
 mod commands;
 mod hooks;
+mod inert;
 mod kit;
 mod limits;
 mod linux;

@@ -279,6 +279,7 @@ fn timeout(hook: Hook) -> Case {
             let started = Instant::now();
             fails(scene, &bundle, hook)?;
             let taken = started.elapsed();
+            note(&bundle, hook)?;
             holds(
                 taken < Duration::from_secs(4),
                 "an end before the hook's own",

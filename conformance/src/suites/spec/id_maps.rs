@@ -135,8 +135,13 @@ fn devices(scene: &Scene<'_>) -> Verdict {
             "open:/dev/zero",
             "open:/dev/urandom",
             "overwrite:/dev/full",
+            "read:/proc/self/uid_map",
         ],
     )?;
+    let map = tried["read:/proc/self/uid_map"]
+        .as_str()
+        .unwrap_or_default();
+    holds(map.contains("100000"), "a user namespace", map)?;
     is("writing null", &tried["overwrite:/dev/null"], "ok")?;
     is("reading zero", &tried["open:/dev/zero"], "ok")?;
     is("reading urandom", &tried["open:/dev/urandom"], "ok")?;

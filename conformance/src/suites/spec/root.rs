@@ -99,7 +99,9 @@ fn relative(scene: &Scene<'_>) -> Verdict {
 
 fn absolute(scene: &Scene<'_>) -> Verdict {
     let bundle = scene.bundle();
-    let directory = bundle.rootfs();
+    // Outside of the bundle, where no relative path leads.
+    let directory = scene.directory().join("elsewhere");
+    std::fs::rename(bundle.rootfs(), &directory).expect("a directory can be renamed");
     let bundle = bundle.set("/root/path", directory.display().to_string());
     has_its_file(scene, bundle, &directory)
 }

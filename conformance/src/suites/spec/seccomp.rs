@@ -125,7 +125,7 @@ fn actions() -> Vec<Case> {
             "seccomp-action-log",
             PLACE,
             "SCMP_ACT_LOG allows the call, and logs it.",
-            |scene| is_answered(scene, filter(rule("SCMP_ACT_LOG", None)), "ESRCH"),
+            log,
         ),
         AREA.case(
             "seccomp-action-allow",
@@ -400,6 +400,17 @@ fn allow(scene: &Scene<'_>) -> Verdict {
     if let Some(rules) = seccomp["syscalls"].as_array_mut() {
         rules.push(rule("SCMP_ACT_ALLOW", None));
     }
+    // A call that no rule is about shows that the filter is there.
+    let other = format!("call:{}:999999", libc::SYS_getsid);
+    let tried = scene.tries(bundle(scene, seccomp), &[&word(999_999), &other])?;
+    is("getpgid", &tried[word(999_999)], "ESRCH")?;
+    is("getsid", &tried[&other], "EPERM")
+}
+
+fn log(scene: &Scene<'_>) -> Verdict {
+    let seccomp = filter(rule("SCMP_ACT_LOG", None));
+    let report = scene.report(&bundle(scene, seccomp.clone()))?;
+    is("Seccomp", &report["status"]["Seccomp"], "2")?;
     is_answered(scene, seccomp, "ESRCH")
 }
 

@@ -30,7 +30,8 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         AREA.case("seccomp-listener-path-ignored", PLACE, "If SCMP_ACT_NOTIFY is not used listenerPath is ignored.", |scene| {
             let bundle = bundle(scene, &scene.directory().join("nobody"));
-            scene.report(&bundle.set("/linux/seccomp/syscalls/0/action", "SCMP_ACT_ERRNO").does(&["report"])).map(drop)
+            let report = scene.report(&bundle.set("/linux/seccomp/syscalls/0/action", "SCMP_ACT_ERRNO").does(&["report"]))?;
+            is("Seccomp", &report["status"]["Seccomp"], "2")
         }),
         AREA.case("seccomp-flag-wait-killable-recv", PLACE, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is a flag to use with seccomp(2).", |scene| {
             let listener = Listener::new(&scene.directory().join("agent"))?;
