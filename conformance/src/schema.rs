@@ -247,15 +247,15 @@ fn own_problem(schema: &Value, value: &Value) -> Option<String> {
     if !is_of_type {
         return Some(format!("{value} is no {}", schema["type"]));
     }
-    if let Some(words) = schema["enum"].as_array() {
-        if !words.contains(value) {
-            return Some(format!("{value} is none of {}", schema["enum"]));
-        }
+    if let Some(words) = schema["enum"].as_array()
+        && !words.contains(value)
+    {
+        return Some(format!("{value} is none of {}", schema["enum"]));
     }
-    if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str()) {
-        if !matches(pattern, text) {
-            return Some(format!("{value} is not like {pattern}"));
-        }
+    if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str())
+        && !matches(pattern, text)
+    {
+        return Some(format!("{value} is not like {pattern}"));
     }
     if is_below(value, &schema["minimum"]) || is_below(&schema["maximum"], value) {
         return Some(format!("{value} is out of range"));
@@ -268,15 +268,14 @@ fn own_problem(schema: &Value, value: &Value) -> Option<String> {
         return Some(format!("less than {least} items"));
     }
     let missing = |name: &&Value| name.as_str().is_some_and(|name| value.get(name).is_none());
-    if value.is_object() {
-        if let Some(name) = schema["required"]
+    if value.is_object()
+        && let Some(name) = schema["required"]
             .as_array()
             .into_iter()
             .flatten()
             .find(missing)
-        {
-            return Some(format!("{name} is missing"));
-        }
+    {
+        return Some(format!("{name} is missing"));
     }
     None
 }

@@ -340,10 +340,10 @@ fn order(scene: &Scene<'_>) -> Verdict {
     // poststart is called once the program is executed: which of the two writes first is open.
     let program = seen.iter().position(|name| name == "program");
     let poststart = seen.iter().position(|name| name == "poststart");
-    if let (Some(program), Some(poststart)) = (program, poststart) {
-        if poststart + 1 == program {
-            seen.swap(poststart, program);
-        }
+    if let (Some(program), Some(poststart)) = (program, poststart)
+        && poststart + 1 == program
+    {
+        seen.swap(poststart, program);
     }
     let expected = [
         "prestart",

@@ -19,8 +19,10 @@ const OWN_ERROR: u32 = 18;
 /// What a signal of seccomp's ends a process with: 128 and SIGSYS.
 const KILLED: i32 = 128 + libc::SIGSYS;
 
-/// Operators: op, value, valueTwo, arguments that match, arguments that don't.
-const OPERATORS: [(&str, u64, u64, &[u64], &[u64]); 7] = [
+/// Op, value, valueTwo, arguments that match, arguments that don't.
+type Operator = (&'static str, u64, u64, &'static [u64], &'static [u64]);
+
+const OPERATORS: [Operator; 7] = [
     ("SCMP_CMP_NE", 500_000, 0, &[499_999, 500_001], &[500_000]),
     ("SCMP_CMP_LT", 500_000, 0, &[499_999], &[500_000, 500_001]),
     ("SCMP_CMP_LE", 500_000, 0, &[499_999, 500_000], &[500_001]),
