@@ -1,0 +1,3 @@
+//! `tare-image`: the library's operations as commands.
+
+fn main() {}
