@@ -25,7 +25,7 @@ pub enum Document {
     /// One image.
     Manifest(Box<Manifest>),
     /// A choice among images.
-    Index(Index),
+    Index(Box<Index>),
 }
 
 impl Document {
@@ -65,7 +65,7 @@ impl Document {
         if media_type.is_manifest() {
             Manifest::from_value(value).map(|manifest| Self::Manifest(Box::new(manifest)))
         } else if media_type.is_index() {
-            Index::from_value(value).map(Self::Index)
+            Index::from_value(value).map(|index| Self::Index(Box::new(index)))
         } else {
             let message = format!("{media_type} is neither an image's manifest nor an index");
             Err(Error::new(ErrorKind::Unsupported, message))
