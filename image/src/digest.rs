@@ -224,7 +224,7 @@ impl Verifier {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the size or the digest is another one.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(&self) -> Result<()> {
         if self.seen < self.size {
             let why = format!("only {} of {} bytes", self.seen, self.size);
             return Err(self.corrupt(why));

@@ -130,7 +130,20 @@ impl From<runtime_core::Error> for Error {
     }
 }
 
+/// For [`io::Write`] and [`io::Read`]: kind and words come out again in [`Error::system`].
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
 fn kind_of(error: &io::Error) -> ErrorKind {
+    if let Some(inner) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>())
+    {
+        return inner.kind;
+    }
     match error.kind() {
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
@@ -146,6 +159,14 @@ fn kind_of(error: &io::Error) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_that_went_through_a_stream_keeps_its_kind() {
+        let inner = Error::new(ErrorKind::Corrupt, "too many bytes");
+        let error = Error::system("copy layer", io::Error::from(inner));
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert_eq!(error.to_string(), "copy layer: too many bytes");
+    }
 
     #[test]
     fn the_kernels_refusals_are_named() {

@@ -22,8 +22,10 @@ pub mod error;
 pub mod platform;
 pub mod progress;
 pub mod reference;
+pub mod store;
 
 pub use digest::Digest;
 pub use error::{Error, ErrorKind};
 pub use platform::Platform;
 pub use reference::Reference;
+pub use store::Store;

@@ -1,0 +1,144 @@
+//! What an image consists of: the tree of documents and layers below a descriptor.
+
+use std::collections::BTreeSet;
+
+use super::Store;
+use crate::digest::Digest;
+use crate::document::{Descriptor, Document, MAX_DOCUMENT, MediaType};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How deep indexes may be nested.
+pub(super) const MAX_DEPTH: usize = 8;
+
+/// What a document leads to; nothing for layers and configurations. `None` if it is not here.
+pub(super) fn children(store: &Store, descriptor: &Descriptor) -> Result<Option<Vec<Descriptor>>> {
+    let media_type = &descriptor.media_type;
+    if !media_type.is_manifest() && !media_type.is_index() {
+        return Ok(store.size_of(&descriptor.digest)?.map(|_| Vec::new()));
+    }
+    let document = match document(store, descriptor) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    Ok(Some(match document {
+        Document::Manifest(manifest) => manifest.children().cloned().collect(),
+        Document::Index(index) => index.manifests,
+    }))
+}
+
+/// Reads and parses a manifest or an index.
+pub(super) fn document(store: &Store, descriptor: &Descriptor) -> Result<Document> {
+    let bytes = store.read(descriptor)?;
+    Document::parse(&bytes, &descriptor.media_type)
+        .map_err(|error| error.within(format!("image {}", descriptor.digest)))
+}
+
+/// Whether everything of the image is here: all of a manifest's parts, but for layers that may
+/// lie elsewhere; of an index at least one image.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`], which names what is missing.
+pub(super) fn check_complete(store: &Store, descriptor: &Descriptor) -> Result<()> {
+    check_complete_at(store, descriptor, 0)
+}
+
+fn check_complete_at(store: &Store, descriptor: &Descriptor, depth: usize) -> Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(too_deep());
+    }
+    if !descriptor.media_type.is_manifest() && !descriptor.media_type.is_index() {
+        return check_present(store, descriptor);
+    }
+    match document(store, descriptor)? {
+        Document::Manifest(manifest) => manifest
+            .children()
+            .filter(|child| !child.media_type.is_foreign())
+            .try_for_each(|child| check_present(store, child)),
+        Document::Index(index) => {
+            let mut first = None;
+            for child in &index.manifests {
+                match check_complete_at(store, child, depth + 1) {
+                    Ok(()) => return Ok(()),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        first.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(first.unwrap_or_else(|| {
+                let message = format!("index {} has no image in it", descriptor.digest);
+                Error::new(ErrorKind::NotFound, message)
+            }))
+        }
+    }
+}
+
+fn check_present(store: &Store, descriptor: &Descriptor) -> Result<()> {
+    if store.contains(descriptor)? || descriptor.data.is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "content {} ({}, {} bytes) is not in the store",
+        descriptor.digest, descriptor.media_type, descriptor.size
+    );
+    Err(Error::new(ErrorKind::NotFound, message))
+}
+
+/// Adds to `reached` everything that can be reached from `roots` and is here.
+///
+/// # Errors
+/// When a document can't be read: nobody knows then what it leads to.
+pub(super) fn reach(
+    store: &Store,
+    roots: Vec<Descriptor>,
+    reached: &mut BTreeSet<Digest>,
+) -> Result<()> {
+    let mut open = roots;
+    while let Some(descriptor) = open.pop() {
+        if reached.contains(&descriptor.digest) {
+            continue;
+        }
+        if let Some(children) = children(store, &descriptor)? {
+            open.extend(children);
+            reached.insert(descriptor.digest);
+        }
+    }
+    Ok(())
+}
+
+/// Describes content of which only the digest is known: a manifest and an index are recognized.
+/// `None` if it is not here.
+pub(super) fn describe(store: &Store, digest: &Digest) -> Result<Option<Descriptor>> {
+    let Some(size) = store.size_of(digest)? else {
+        return Ok(None);
+    };
+    let unknown = MediaType::Other("application/octet-stream".into());
+    let mut descriptor = Descriptor::new(unknown, digest.clone(), size);
+    if size <= MAX_DOCUMENT {
+        let bytes = store.read(&descriptor)?;
+        if let Some(media_type) = recognize(&bytes) {
+            descriptor.media_type = media_type;
+        }
+    }
+    Ok(Some(descriptor))
+}
+
+/// What a document is, by its own words: `mediaType`, or the members that only one kind has.
+pub(crate) fn recognize(bytes: &[u8]) -> Option<MediaType> {
+    if bytes.first() != Some(&b'{') {
+        return None;
+    }
+    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let own = value.get("mediaType").and_then(serde_json::Value::as_str);
+    match own.map(|name| MediaType::from(name.to_owned())) {
+        Some(known) if known.is_manifest() || known.is_index() => Some(known),
+        _ if value.get("manifests").is_some() => Some(MediaType::OciIndex),
+        _ if value.get("layers").is_some() => Some(MediaType::OciManifest),
+        _ => None,
+    }
+}
+
+pub(super) fn too_deep() -> Error {
+    let message = format!("an index within an index, more than {MAX_DEPTH} deep");
+    Error::new(ErrorKind::Corrupt, message)
+}
