@@ -132,6 +132,11 @@ impl<'a> Parsed<'a> {
         self.text(flag) == Some("true")
     }
 
+    /// Whether any flag was given.
+    pub(crate) fn has_flags(&self) -> bool {
+        !self.flags.is_empty()
+    }
+
     /// The last text given for a flag.
     pub(crate) fn text(&self, flag: &Flag) -> Option<&'a str> {
         let given = |(name, _): &&(&str, &str)| *name == flag.name;

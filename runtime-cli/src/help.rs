@@ -14,7 +14,8 @@ pub(crate) fn of_program() -> String {
          DESCRIPTION:\n   A bundle is a directory with a config.json and a root filesystem. To run the one in\n   \
          the current directory under a name of your choice:\n\n       \
          # tare run <container-id>\n\n   \
-         `tare spec` writes a config.json to start from, `tare plan` says what it would do.\n\n\
+         `tare spec` writes a config.json to start from, `tare plan` says what it would do.\n   \
+         A program named tare-NAME beside this one, or on PATH, is the command `tare NAME`.\n\n\
          COMMANDS:\n",
     );
     let names = COMMANDS

@@ -19,6 +19,7 @@ mod criu;
 mod duration;
 mod environment;
 mod exit;
+mod extension;
 mod failure;
 mod flags;
 mod foreground;

@@ -7,6 +7,7 @@ use crate::command_line::{Command, HELP, ParseError, Parsed, parse};
 use crate::commands;
 use crate::environment;
 use crate::exit::Exit;
+use crate::extension;
 use crate::failure::Failure;
 use crate::flags;
 use crate::globals::Globals;
@@ -78,7 +79,13 @@ fn dispatch(globals: &Globals, parsed: &Parsed<'_>) -> Result<Exit, Failure> {
         .collect();
     match name {
         "help" | "h" => show_help(arguments.first().map(String::as_str)),
-        _ => run_command(globals, find(name)?, &arguments),
+        _ => {
+            let command = find(name);
+            if command.is_err() {
+                extension::become_extension(name, parsed)?;
+            }
+            run_command(globals, command?, &arguments)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line where no container is needed: help, wrong usage, exit statuses, records.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -204,6 +205,37 @@ fn an_unknown_command_ends_with_3() {
     let unknown = tare(&["nosuch"]);
     assert_eq!((unknown.status, unknown.stdout.as_str()), (3, ""));
     assert_eq!(message(&unknown), r#""No help topic for 'nosuch'""#);
+}
+
+#[test]
+fn a_program_named_after_it_is_a_command() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let script = directory.path().join("tare-hello");
+    fs::write(&script, "#!/bin/sh\necho hello \"$@\"; exit 7\n").expect("it is ours");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let run = |arguments: &[&str], path: &str| {
+        let mut command = tare_command(arguments);
+        let output = command.env("PATH", path).output().expect("it is built");
+        let text = |bytes| String::from_utf8(bytes).expect("it is text");
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let path = format!("{}:/bin", directory.path().display());
+    let (code, stdout, stderr) = run(&["hello", "a", "--b", "--", "c"], &path);
+    assert_eq!(
+        (code, stdout.as_str(), stderr.as_str()),
+        (Some(7), "hello a --b -- c\n", "")
+    );
+    let (code, stdout, stderr) = run(&["--root", "/x", "hello"], &path);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("go behind it"), "{stderr}");
+    for name in ["hello", "../hello", "Hello"] {
+        let (code, ..) = run(&[name], "relative:/bin");
+        assert_eq!(code, Some(3), "{name}");
+    }
 }
 
 /// podman asks so whether containers, and containers of pods, can be checkpointed.
