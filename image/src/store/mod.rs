@@ -228,6 +228,16 @@ impl Store {
         Ok(Lease { _lock: lock })
     }
 
+    /// As [`Store::lease`], but held by nobody else: for whoever removes what others would use.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] when another lease isn't given back.
+    pub fn lease_alone(&self) -> Result<Lease> {
+        let locks = &self.layout.locks;
+        let lock = Lock::wait(locks, prune::LEASE, lock::Mode::Exclusive, self.patience)?;
+        Ok(Lease { _lock: lock })
+    }
+
     /// The directory of an algorithm's blobs, made if it is missing.
     fn algorithm_directory(&self, algorithm: Algorithm) -> Result<Directory> {
         self.layout.blobs.make(algorithm.name(), layout::PRIVATE)

@@ -40,6 +40,31 @@ impl Store {
         Err(tree::too_deep())
     }
 
+    /// All manifests of the image that are here, for whichever platform.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when a document is none, or indexes are nested too deeply.
+    pub fn manifests(&self, descriptor: &Descriptor) -> Result<Vec<(Descriptor, Manifest)>> {
+        let mut manifests = Vec::new();
+        let mut open = vec![(descriptor.clone(), 0)];
+        while let Some((current, depth)) = open.pop() {
+            if depth > tree::MAX_DEPTH {
+                return Err(tree::too_deep());
+            }
+            let is_document = current.media_type.is_manifest() || current.media_type.is_index();
+            if !is_document || self.size_of(&current.digest)?.is_none() {
+                continue;
+            }
+            match tree::document(self, &current)? {
+                Document::Manifest(manifest) => manifests.push((current, *manifest)),
+                Document::Index(index) => {
+                    open.extend(index.manifests.into_iter().map(|child| (child, depth + 1)));
+                }
+            }
+        }
+        Ok(manifests)
+    }
+
     /// The configuration of an image that can become a container: one layer at least, and as
     /// many as the configuration has diff_ids.
     ///
