@@ -18,21 +18,21 @@ fn properties() -> BTreeSet<String> {
     all.into_iter().filter(is_ours).collect()
 }
 
-fn covered() -> BTreeSet<String> {
+fn covered(suite: &str) -> BTreeSet<String> {
     let cases = suites::all();
-    let cases = cases.iter().filter(|case| case.suite == "spec");
+    let cases = cases.iter().filter(|case| case.suite == suite);
     cases.flat_map(|case| case.properties.clone()).collect()
 }
 
 #[test]
 fn every_property_has_a_case() {
-    let missing: Vec<String> = properties().difference(&covered()).cloned().collect();
+    let missing: Vec<String> = properties().difference(&covered("spec")).cloned().collect();
     assert!(missing.is_empty(), "no case for {missing:#?}");
 }
 
 #[test]
 fn every_property_of_a_case_is_one() {
-    let unknown: Vec<String> = covered().difference(&properties()).cloned().collect();
+    let unknown: Vec<String> = covered("spec").difference(&properties()).cloned().collect();
     assert!(unknown.is_empty(), "no such property: {unknown:#?}");
 }
 
@@ -43,6 +43,35 @@ fn the_schema_is_the_one_that_was_counted() {
     let entry = |path: &String| path.ends_with("[]") || path.ends_with(".*");
     let named = properties().iter().filter(|path| !entry(path)).count();
     assert_eq!(named, 223);
+}
+
+#[test]
+fn every_row_of_the_command_line_has_a_case() {
+    let rows: BTreeSet<String> = suites::cli::rows::all().into_iter().collect();
+    let covered = covered("cli");
+    let missing: Vec<&String> = rows.difference(&covered).collect();
+    assert!(missing.is_empty(), "no case for {missing:#?}");
+    let unknown: Vec<&String> = covered.difference(&rows).collect();
+    assert!(unknown.is_empty(), "no such row: {unknown:#?}");
+}
+
+/// runc 1.5 has 17 commands with 97 flags, and 6 global flags.
+#[test]
+fn the_command_line_is_the_one_that_was_counted() {
+    let commands = suites::cli::rows::COMMANDS;
+    let flags: usize = commands.iter().map(|(_, flags)| flags.len()).sum();
+    assert_eq!(
+        (commands.len(), flags, suites::cli::rows::GLOBAL.len()),
+        (17, 97, 6)
+    );
+}
+
+#[test]
+fn no_case_of_the_command_line_is_about_nothing() {
+    for case in suites::all().iter().filter(|case| case.suite == "cli") {
+        assert!(!case.properties.is_empty(), "{case:?}");
+        assert!(case.sentence.ends_with(')'), "{case:?}: {}", case.sentence);
+    }
 }
 
 #[test]

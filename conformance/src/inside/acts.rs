@@ -60,9 +60,46 @@ pub(super) fn leave_an_orphan() -> ExitCode {
     ExitCode::from(if child.is_ok() { 0 } else { 96 })
 }
 
+/// Waits, while a process that it is the grandparent of has lost its parent.
+pub(super) fn leave_a_grandchild() -> ExitCode {
+    let status = std::process::Command::new("/proc/self/exe")
+        .args(["inside", "orphan"])
+        .status();
+    match status {
+        Ok(status) if status.success() => wait(),
+        _ => ExitCode::from(96),
+    }
+}
+
+/// Ends by a signal of this number.
+pub(super) fn die(number: &str) -> ExitCode {
+    let signal = number
+        .parse::<i32>()
+        .ok()
+        .and_then(|number| Signal::try_from(number).ok());
+    if signal.is_some_and(|signal| nix::sys::signal::raise(signal).is_ok()) {
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    ExitCode::from(96)
+}
+
+/// Says these words to the socket of NOTIFY_SOCKET, a datagram each, and waits.
+pub(super) fn notify(words: &[&str]) -> ExitCode {
+    let path = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let said = std::os::unix::net::UnixDatagram::unbound().and_then(|socket| {
+        words
+            .iter()
+            .try_for_each(|word| socket.send_to(word.as_bytes(), &path).map(drop))
+    });
+    match said {
+        Ok(()) => wait(),
+        Err(_) => ExitCode::from(96),
+    }
+}
+
 /// Tries things, each a word: `read:PATH`, `write:PATH`, `append:PATH`, `mkdir:PATH`, `stat:PATH`,
 /// `mknod:PATH:KIND:MAJOR:MINOR`, `call:NUMBER`, `mount:TARGET`, `umount:TARGET`, `sethostname`,
-/// `chroot`, `connect:@NAME`, `children:MOST`. Gives for each "ok", what was read, or the errno's name.
+/// `chroot`, `connect:@NAME`, `children:MOST`, `allocate:BYTES`. Gives for each "ok", what was read, or the errno's name.
 pub(super) fn try_all(words: &[&str]) -> Value {
     let results: Map<String, Value> = words
         .iter()
@@ -150,6 +187,7 @@ fn try_one(word: &str) -> Value {
             Err(error) => name(&error),
         },
         "connect" => connect(rest),
+        "allocate" => json!(vec![1_u8; rest.parse().unwrap_or(0)].len()),
         "children" => json!(children(rest.parse().unwrap_or(0))),
         _ => json!("what?"),
     }

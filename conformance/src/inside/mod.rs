@@ -24,6 +24,9 @@ pub fn inside(words: &[String]) -> ExitCode {
         ["note", log, name] => hook::note(log, name),
         ["hold", kinds @ ..] => hook::hold(kinds),
         ["orphan"] => acts::leave_an_orphan(),
+        ["adopt"] => acts::leave_a_grandchild(),
+        ["die", number] => acts::die(number),
+        ["notify", words @ ..] => acts::notify(words),
         ["try", rest @ ..] => print(&acts::try_all(rest).to_string()),
         _ => {
             print(&format!("inside: unknown words {words:?}"));

@@ -2,10 +2,13 @@
 
 use crate::case::Case;
 
+pub mod cli;
 mod spec;
 
 /// Every case of every suite, in order.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    spec::cases()
+    let mut cases = spec::cases();
+    cases.extend(cli::cases());
+    cases
 }
