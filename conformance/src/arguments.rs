@@ -2,21 +2,32 @@
 
 use std::path::PathBuf;
 
+use crate::missing::Missing;
+
 /// What the program says of itself.
 pub const USAGE: &str = "\
 usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format text|json|md]
-                   [--peer PATH] [--view host|v1|v2] [--long]
+                   [--area NAME]... [--peer PATH] [--view host|v1|v2] [--systemd-cgroup] [--long]
+                   [--old-kernel] [--without CALL,...] [--known FILE] [--progress]
        conformance list
 
 --runtime  the OCI runtime to measure: any binary with runc's command line
---suite    only this suite; --case: only cases whose names begin so
+--suite    only this suite; --area: only this area; --case: only cases whose names begin so
 --format   text for a person (with progress on standard error), json: one array on standard
            output alone, md: a table
 --peer     the runtime to compare with, for the suite differential
 --view     the cgroups to show: the host's, pure v1, or v2 at /sys/fs/cgroup
+--systemd-cgroup
+           cgroups are made by systemd: the runtime is told so
 --long     races and loops for minutes
+--old-kernel
+           the system calls that are newer than Linux 5.10 are answered ENOSYS; --without: these
+           ones. A case passes, too, where the runtime refuses and names what is missing
+--known    a list of cases that are known to fail: only what differs from it is a failure
+--progress a line for each case on standard error, whatever the format
 
-Exit status: 0 when every case passed or was skipped, 1 when one failed, 2 when nothing was told.";
+Exit status: 0 when every case passed or was skipped, 1 when one failed (with --known: when one
+differs from the list), 2 when nothing was told.";
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +60,8 @@ pub struct Arguments {
     pub runtime: PathBuf,
     /// These suites; all without any.
     pub suites: Vec<String>,
+    /// These areas; all without any.
+    pub areas: Vec<String>,
     /// Cases whose names begin so; all without any.
     pub cases: Vec<String>,
     /// How results are written.
@@ -59,6 +72,14 @@ pub struct Arguments {
     pub view: View,
     /// Whether long cases run for minutes.
     pub is_long: bool,
+    /// Whether systemd makes the cgroups.
+    pub is_systemd: bool,
+    /// System calls that are not there.
+    pub missing: Option<Missing>,
+    /// A list of cases that are known to fail.
+    pub known: Option<PathBuf>,
+    /// Whether each case has its line, whatever the format.
+    pub shows_progress: bool,
 }
 
 impl Arguments {
@@ -71,8 +92,7 @@ impl Arguments {
         let mut arguments = Self::default();
         let mut words = words.iter();
         while let Some(flag) = words.next() {
-            if flag == "--long" {
-                arguments.is_long = true;
+            if arguments.take_switch(flag) {
                 continue;
             }
             let value = words
@@ -81,9 +101,15 @@ impl Arguments {
             match flag.as_str() {
                 "--runtime" => arguments.runtime = value.into(),
                 "--suite" => arguments.suites.push(value.clone()),
+                "--area" => arguments.areas.push(value.clone()),
                 "--case" => arguments.cases.push(value.clone()),
                 "--format" => arguments.format = format(value)?,
                 "--peer" => arguments.peer = Some(value.into()),
+                "--without" => {
+                    let missing = arguments.missing.take().unwrap_or_default();
+                    arguments.missing = Some(missing.named(value)?);
+                }
+                "--known" => arguments.known = Some(value.into()),
                 "--view" => arguments.view = view(value)?,
                 _ => return Err(format!("unknown argument {flag}")),
             }
@@ -92,6 +118,21 @@ impl Arguments {
             return Err("--runtime PATH is missing".to_owned());
         }
         Ok(arguments)
+    }
+
+    /// Whether a word is a flag without a value, which is set then.
+    fn take_switch(&mut self, flag: &str) -> bool {
+        match flag {
+            "--long" => self.is_long = true,
+            "--systemd-cgroup" => self.is_systemd = true,
+            "--progress" => self.shows_progress = true,
+            "--old-kernel" => {
+                let missing = self.missing.take().unwrap_or_default();
+                self.missing = Some(missing.after_5_10());
+            }
+            _ => return false,
+        }
+        true
     }
 }
 

@@ -8,8 +8,9 @@
 use std::process::ExitCode;
 
 use conformance::arguments::{self, Arguments, Format};
+use conformance::known::Known;
 use conformance::outcome::Outcome;
-use conformance::{inside, report, suites, theatre};
+use conformance::{inside, report, setting, suites, theatre};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -38,25 +39,36 @@ fn list() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> ExitCode {
-    let results = match theatre::play(arguments) {
-        Ok(results) => results,
+    match tell(arguments) {
+        Ok(is_good) => ExitCode::from(u8::from(!is_good)),
         Err(why) => {
             eprintln!("conformance: {why}");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
+    }
+}
+
+/// Runs the cases and writes what came of them; true when no case failed that is not known to.
+fn tell(arguments: &Arguments) -> Result<bool, String> {
+    let known = arguments.known.as_deref().map(Known::read).transpose()?;
+    let results = theatre::play(arguments)?;
     let name = arguments.runtime.display().to_string();
     match arguments.format {
         Format::Text => print!("{}", report::text::render(&name, &results)),
         Format::Markdown => print!("{}", report::markdown::render(&[(name, results.clone())])),
-        Format::Json => match report::json::render(&results) {
-            Ok(text) => println!("{text}"),
-            Err(error) => {
-                eprintln!("conformance: {error}");
-                return ExitCode::from(2);
-            }
-        },
+        Format::Json => {
+            println!(
+                "{}",
+                report::json::render(&results).map_err(|error| error.to_string())?
+            );
+        }
     }
-    let has_failed = results.iter().any(|result| result.outcome == Outcome::Fail);
-    ExitCode::from(u8::from(has_failed))
+    let Some(known) = known else {
+        return Ok(results.iter().all(|result| result.outcome != Outcome::Fail));
+    };
+    let surprises = known.compare(&results, &setting::words(arguments), &suites::names());
+    for surprise in &surprises {
+        eprintln!("{surprise}");
+    }
+    Ok(surprises.is_empty())
 }

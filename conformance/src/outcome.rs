@@ -27,6 +27,21 @@ pub struct Result {
     pub outcome: Outcome,
     /// The sentence that holds or does not.
     pub sentence: String,
-    /// What was expected and what was seen, or why it was skipped.
+    /// What was expected and what was seen, or why it was skipped; of a case that passes, how the
+    /// runtime refused where system calls are missing.
     pub detail: String,
+}
+
+impl Result {
+    /// `suite/case`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.suite, self.case)
+    }
+
+    /// Whether it passes since the runtime refused and named what is missing.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.outcome == Outcome::Pass && !self.detail.is_empty()
+    }
 }

@@ -1,5 +1,6 @@
 //! What a case may have left behind, and its removal.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The cgroups of this name, in every hierarchy, at the top.
@@ -15,6 +16,22 @@ pub fn cgroups(name: &str) -> Vec<PathBuf> {
         .map(|hierarchy| hierarchy.join(name))
         .filter(|cgroup| cgroup.is_dir())
         .collect()
+}
+
+/// Whether a container runs this file: somewhere a process executes it under the name that it
+/// has inside.
+#[must_use]
+pub fn runs(file: &Path, name: &str) -> bool {
+    let Ok(file) = std::fs::metadata(file) else {
+        return false;
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.map(|entry| entry.path()).any(|process| {
+        let exe = std::fs::metadata(process.join("exe"));
+        let is_it = exe.is_ok_and(|exe| (exe.dev(), exe.ino()) == (file.dev(), file.ino()));
+        let words = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        is_it && words.split(|byte| *byte == 0).next() == Some(name.as_bytes())
+    })
 }
 
 /// Kills what is in the cgroups of this name, and removes them.

@@ -1,9 +1,12 @@
 //! The runtime that is measured: a path, a state root, and runc's command line.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use std::time::Duration;
 
+use crate::missing::Filter;
 use crate::run::{Finished, LIMIT, finish};
 
 /// A runtime binary with a state root of its own.
@@ -11,15 +14,38 @@ use crate::run::{Finished, LIMIT, finish};
 pub struct Runtime {
     path: PathBuf,
     root: PathBuf,
+    manner: Manner,
+    /// The commands that failed.
+    complaints: Rc<RefCell<Vec<Complaint>>>,
+}
+
+/// A command that failed.
+#[derive(Clone, Debug)]
+pub struct Complaint {
+    /// `create`, `start`, …
+    pub command: String,
+    /// How it ended, and what it said.
+    pub words: String,
+}
+
+/// How a runtime is run.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// Whether systemd makes the cgroups.
+    pub is_systemd: bool,
+    /// What takes system calls away from it.
+    pub filter: Option<Filter>,
 }
 
 impl Runtime {
     /// The binary at `path`, with its containers below `root`.
     #[must_use]
-    pub fn new(path: &Path, root: &Path) -> Self {
+    pub fn new(path: &Path, root: &Path, manner: &Manner) -> Self {
         Self {
             path: path.to_owned(),
             root: root.to_owned(),
+            manner: manner.clone(),
+            complaints: Rc::default(),
         }
     }
 
@@ -39,7 +65,14 @@ impl Runtime {
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.path);
-        command.arg("--root").arg(&self.root).args(arguments);
+        command.arg("--root").arg(&self.root);
+        if self.manner.is_systemd {
+            command.arg("--systemd-cgroup");
+        }
+        command.args(arguments);
+        if let Some(filter) = &self.manner.filter {
+            crate::sys::under_filter(&mut command, filter.clone());
+        }
         // What is set by accident where this runs must not be seen inside.
         for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"] {
             command.env_remove(name);
@@ -50,13 +83,34 @@ impl Runtime {
     /// Runs it to its end.
     #[must_use]
     pub fn call(&self, arguments: &[&str]) -> Finished {
-        finish(&mut self.command(arguments), b"", LIMIT)
+        self.call_within(arguments, LIMIT)
     }
 
     /// Runs it to its end, with a deadline of the caller's.
     #[must_use]
     pub fn call_within(&self, arguments: &[&str], limit: Duration) -> Finished {
-        finish(&mut self.command(arguments), b"", limit)
+        let finished = finish(&mut self.command(arguments), b"", limit);
+        self.note(arguments, &finished);
+        finished
+    }
+
+    /// Remembers a command that failed.
+    pub fn note(&self, arguments: &[&str], finished: &Finished) {
+        if finished.code != 0 {
+            self.complaints.borrow_mut().push(Complaint {
+                command: arguments.first().copied().unwrap_or_default().to_owned(),
+                words: finished.brief(),
+            });
+        }
+    }
+
+    /// The first command that failed with these words.
+    pub fn complaint(&self, has_words: impl Fn(&str) -> bool) -> Option<Complaint> {
+        let complaints = self.complaints.borrow();
+        complaints
+            .iter()
+            .find(|complaint| has_words(&complaint.words))
+            .cloned()
     }
 
     /// `state`, parsed; none when there is no such container.

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, PROBE};
 use crate::case::{Trouble, failed};
+use crate::missing::Missing;
+use crate::residue;
 use crate::run::Finished;
-use crate::runtime::Runtime;
+use crate::runtime::{Manner, Runtime};
 
 /// How long a state is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,6 +23,8 @@ pub struct Stage {
     pub runtime: PathBuf,
     /// One to compare it with.
     pub peer: Option<PathBuf>,
+    /// How it is run.
+    pub manner: Manner,
     /// Whether long cases run for minutes.
     pub is_long: bool,
     /// This program, as it is put into root filesystems.
@@ -50,7 +54,7 @@ impl<'a> Scene<'a> {
         let marker = format!("{}-{number}", stage.marker);
         let directory = stage.directory.join(number.to_string());
         std::fs::create_dir_all(&directory).expect("a directory can be made");
-        let runtime = Runtime::new(&stage.runtime, &directory.join("root"));
+        let runtime = Runtime::new(&stage.runtime, &directory.join("root"), &stage.manner);
         Self {
             stage,
             runtime,
@@ -86,7 +90,11 @@ impl<'a> Scene<'a> {
         let id = format!("{}-{number}", self.marker);
         let directory = self.directory.join(format!("bundle{number}"));
         self.ids.borrow_mut().push(id.clone());
-        let cgroup = format!("/{id}");
+        let cgroup = match self.stage.manner.is_systemd {
+            // `create` puts the scope into the slice that the system's services are in.
+            true => format!("system.slice:conformance:{id}"),
+            false => format!("/{id}"),
+        };
         Bundle::new(&directory, id, &cgroup, &self.stage.probe)
     }
 
@@ -202,21 +210,30 @@ impl<'a> Scene<'a> {
     /// of the case's.
     #[must_use]
     pub fn detached(&self, arguments: &[&str]) -> Finished {
+        self.detached_from(&self.directory, arguments)
+    }
+
+    /// The same with another working directory.
+    #[must_use]
+    pub fn detached_from(&self, directory: &Path, arguments: &[&str]) -> Finished {
         use std::process::Stdio;
         let files = ["stdout", "stderr"].map(|name| self.directory.join(name));
         let [stdout, stderr] = files
             .clone()
             .map(|file| std::fs::File::create(file).expect("a file can be made"));
         let mut command = self.runtime.command(arguments);
+        command.current_dir(directory);
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let code = crate::run::status_within(&mut command, crate::run::LIMIT);
         let [stdout, stderr] = files.map(|file| std::fs::read_to_string(file).unwrap_or_default());
-        Finished {
+        let finished = Finished {
             code: code.unwrap_or(-1),
             stdout,
             stderr,
             is_late: code.is_none(),
-        }
+        };
+        self.runtime.note(arguments, &finished);
+        finished
     }
 
     /// What a detached container has written until now.
@@ -308,6 +325,18 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// The refusal of a runtime that can't do without the system calls that are missing: it says
+    /// which, and nothing runs that it was to run.
+    #[must_use]
+    pub fn refusal(&self, missing: &Missing) -> Option<String> {
+        let complaint = self.runtime.complaint(|words| missing.is_named_in(words))?;
+        let is_entry = ["create", "run", "start", "restore"].contains(&complaint.command.as_str());
+        match is_entry && residue::runs(&self.stage.probe, PROBE) {
+            true => None,
+            false => Some(format!("{}: {}", complaint.command, complaint.words)),
+        }
+    }
+
     /// Removes whatever the case has left.
     pub fn clear(self) {
         let may_be_there = self.has_state();
@@ -316,9 +345,9 @@ impl<'a> Scene<'a> {
                 // Most are gone already.
                 drop(self.runtime.call(&["delete", "--force", id]));
             }
-            crate::residue::remove_cgroups(id);
+            residue::remove_cgroups(id);
         }
-        crate::residue::remove_directory(&self.directory);
+        residue::remove_directory(&self.directory);
     }
 }
 

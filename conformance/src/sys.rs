@@ -5,7 +5,12 @@
 //! Numbers go in; a pointer is to a live local of the size that the kernel writes.
 #![allow(unsafe_code, reason = "nix has no such calls")]
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use nix::errno::Errno;
+
+use crate::missing::Filter;
 
 /// keyctl(2) KEYCTL_DESCRIBE of the session keyring.
 pub(crate) fn describe_session_keyring() -> Result<Vec<u8>, Errno> {
@@ -85,4 +90,25 @@ pub(crate) fn wait_for_signal(set: &nix::sys::signal::SigSet) -> Result<i32, Err
         0 => Ok(number),
         errno => Err(Errno::from_raw(errno)),
     }
+}
+
+/// The same command, under this filter: also what it starts. It needs CAP_SYS_ADMIN, and leaves
+/// no_new_privs as it is.
+pub(crate) fn under_filter(command: &mut Command, filter: Filter) {
+    let install = move || load_filter(&filter).map_err(std::io::Error::from);
+    // SAFETY: between fork and exec the closure makes one system call on memory that was there
+    // before the fork; it neither allocates nor takes a lock.
+    unsafe { command.pre_exec(install) };
+}
+
+/// seccomp(2) SECCOMP_SET_MODE_FILTER.
+fn load_filter(filter: &Filter) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.0.len()).unwrap_or(u16::MAX),
+        filter: filter.0.as_ptr().cast_mut(),
+    };
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: the kernel reads the structure and as many instructions as it says, both live.
+    Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program) })
+        .map(drop)
 }

@@ -12,3 +12,10 @@ pub fn all() -> Vec<Case> {
     cases.extend(cli::cases());
     cases
 }
+
+/// Their names: `suite/case`.
+#[must_use]
+pub fn names() -> std::collections::BTreeSet<String> {
+    let name = |case: Case| format!("{case:?}");
+    all().into_iter().map(name).collect()
+}

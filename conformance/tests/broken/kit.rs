@@ -150,13 +150,35 @@ pub(crate) fn passed_without(filter: &'static str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The program's word on a runc that does this for a command, where these options take system
+/// calls away: outcome and detail of one case.
+pub(crate) fn without_calls(
+    command: &'static str,
+    act: &'static str,
+    options: &[&str],
+    case: &str,
+) -> (String, String) {
+    let runc = testkit::find_program("runc").expect("it is there");
+    let directory = tempfile::tempdir().expect("a directory");
+    let script = script(directory.path(), &runc, How::Command(command, act));
+    let results = results_with(&script, &[case], options);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    (text(&results[0]["outcome"]), text(&results[0]["detail"]))
+}
+
 /// The program's word on a runtime: on the cases whose names begin so, on all without any.
 fn results(runtime: &Path, names: &[&str]) -> Vec<Value> {
+    results_with(runtime, names, &[])
+}
+
+fn results_with(runtime: &Path, names: &[&str], options: &[&str]) -> Vec<Value> {
     let mut command = Command::new(program());
     command
         .arg("--runtime")
         .arg(runtime)
-        .args(["--suite", "spec", "--format", "json"]);
+        .args(["--suite", "spec", "--format", "json"])
+        .args(options)
+        .env("PROGRAM", program());
     for name in names {
         command.args(["--case", name]);
     }

@@ -12,4 +12,5 @@ mod kit;
 mod limits;
 mod linux;
 mod mounts;
+mod old_kernel;
 mod process;

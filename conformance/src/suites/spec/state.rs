@@ -96,16 +96,9 @@ fn pid(scene: &Scene<'_>) -> Verdict {
 fn relative_bundle(scene: &Scene<'_>) -> Verdict {
     let bundle = scene.bundle().does(&["wait"]);
     bundle.save();
-    let mut command = scene
-        .runtime()
-        .command(&["create", "--bundle", "bundle0", bundle.id()]);
-    command.current_dir(scene.directory());
-    command
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null());
-    let code = crate::run::status_within(&mut command, crate::run::LIMIT);
-    holds(code == Some(0), "`create` succeeds", code)?;
+    let arguments = ["create", "--bundle", "bundle0", bundle.id()];
+    let created = scene.detached_from(scene.directory(), &arguments);
+    holds(created.code == 0, "`create` succeeds", created.brief())?;
     let state = scene.runtime().state(bundle.id()).unwrap_or_default();
     is(
         "bundle",
