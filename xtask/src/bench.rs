@@ -2,7 +2,7 @@
 //! the host that every peer can run in.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use testkit::Fact;
@@ -18,6 +18,7 @@ const WITHOUT_UNIFIED: &str = "mount -t tmpfs tmpfs /sys/fs/cgroup/unified && ex
 pub(crate) fn bench(arguments: &[String]) -> Result<bool, Error> {
     let mut arguments = arguments.to_vec();
     let measures_shim = take_flag(&mut arguments, "--shim");
+    let measures_image = take_flag(&mut arguments, "--image");
     let runtime = take_value(&mut arguments, "--runtime")?;
     let rounds = take_value(&mut arguments, "--rounds")?;
     let json = take_value(&mut arguments, "--json")?;
@@ -25,6 +26,9 @@ pub(crate) fn bench(arguments: &[String]) -> Result<bool, Error> {
     nothing_more(&arguments)?;
     if !Fact::Root.holds() {
         return Err("bench needs root: its peers' containers have no user namespace".into());
+    }
+    if measures_image {
+        return images(rounds, json, check);
     }
     let binaries = build_static(&["runtime-cli", "shim", "benches"])?;
     if measures_shim {
@@ -82,6 +86,42 @@ fn shims(
         benches.arg("--check");
     }
     Ok(benches.status()?.success())
+}
+
+/// tare-image against skopeo, umoci and Docker.
+fn images(rounds: Option<String>, json: Option<String>, check: bool) -> Result<bool, Error> {
+    for program in ["skopeo", "umoci", "docker-registry", "mmdebstrap", "dockerd"] {
+        if !Fact::Program(program).holds() {
+            return Err(format!("bench --image needs the program {program}").into());
+        }
+    }
+    let binaries = build_static(&["runtime-cli", "image", "benches"])?;
+    let mut benches = Command::new(binaries.join("image"));
+    benches.arg("--tare").arg(&binaries);
+    benches.arg("--content").arg(root_filesystem()?);
+    benches.args(rounds.iter().flat_map(|rounds| ["--rounds", rounds]));
+    benches.args(json.iter().flat_map(|json| ["--json", json]));
+    if check {
+        benches.arg("--check");
+    }
+    Ok(benches.status()?.success())
+}
+
+/// A root filesystem of Debian with tens of thousands of files, made once.
+fn root_filesystem() -> Result<PathBuf, Error> {
+    let path = target_directory().join("bench-root.tar");
+    if !path.exists() {
+        println!("(making a Debian root filesystem for {})", path.display());
+        let partial = path.with_extension("partial.tar");
+        let mut mmdebstrap = Command::new("mmdebstrap");
+        mmdebstrap.args(["--quiet", "--variant=minbase", "--include=git,perl,python3"]);
+        mmdebstrap.arg("bookworm").arg(&partial);
+        if !mmdebstrap.status()?.success() {
+            return Err("mmdebstrap failed".into());
+        }
+        std::fs::rename(&partial, &path)?;
+    }
+    Ok(path)
 }
 
 /// The start of a command whose program and arguments are still to come.

@@ -27,7 +27,7 @@ usage: cargo xtask demo [--runtime PATH]
        cargo xtask test [--quick] [--suite NAME]...
        cargo xtask guest [--kernel 6.1|6.12] [--image busybox|debian|systemd] [--user]
                          [--put PATH] [--limit SECONDS] [-- COMMAND...]
-       cargo xtask bench [--shim] [--rounds N] [--check] [--runtime PATH] [--json FILE]
+       cargo xtask bench [--shim | --image] [--rounds N] [--check] [--runtime PATH] [--json FILE]
        cargo xtask deb [--target TRIPLE] [--output DIRECTORY]
 
 demo    build tare, run a container of a program of this workspace, show what it sees and what
@@ -40,7 +40,8 @@ guest   boot a virtual machine with pure cgroup v2, put tare (/guest/in/tare, an
         the test programs (/guest/in/tests) into it, run the command there as root (--user: as an
         ordinary user of the image systemd) and show what it prints; one word is a script
 bench   measure tare against runc, crun and the kernel's floor, or with --shim its shim against
-        containerd's own (as root); --check fails where a promise is not kept
+        containerd's own, or with --image tare-image against skopeo, umoci and docker (as root);
+        --check fails where a promise is not kept
 deb     build a Debian package of the static binaries (--target: x86_64-unknown-linux-musl or
         aarch64-unknown-linux-musl; --output: target/debian)
 ";
