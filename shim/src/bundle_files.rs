@@ -12,6 +12,21 @@ pub(crate) fn write_pid(bundle: &Path, name: &str, pid: i32) -> Result<(), Failu
     write(bundle, name, pid.to_string().as_bytes())
 }
 
+/// The name of the pid file of a further process: that of one called `init` is not init's.
+pub(crate) fn exec_pid_file(exec_id: &str) -> String {
+    match exec_id {
+        "init" => ".init.pid".to_owned(),
+        exec_id => format!("{exec_id}.pid"),
+    }
+}
+
+/// Removes the pid file of a further process that is no more: a bundle is on a tmpfs as a rule,
+/// where every file costs a page.
+pub(crate) fn remove_exec_pid(bundle: &Path, exec_id: &str) {
+    // One that was never started has none.
+    std::fs::remove_file(bundle.join(exec_pid_file(exec_id))).ok();
+}
+
 /// Puts a file into the bundle, whole or not at all. It is no use after the machine has
 /// crashed, so nothing waits for the disk.
 pub(crate) fn write(bundle: &Path, name: &str, content: &[u8]) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ use runtime_core::errno::of_io;
 use self::adoption::Adoption;
 use self::call::{Call, Input};
 use self::console::Console;
+use crate::bundle_files;
 use crate::engine::{ChildStdio, Created};
 use crate::failure::{Code, Failure};
 use crate::options::{CheckpointOptions, Options};
@@ -221,7 +222,8 @@ impl Foreign {
         let mut call = self.call(Operation::Exec, LONG, "exec");
         call.option("--process", &description.0);
         call.switch("--detach", true);
-        self.launch(call, id, stdio, &self.bundle.join(format!("{exec_id}.pid")))
+        let pid_file = self.bundle.join(bundle_files::exec_pid_file(exec_id));
+        self.launch(call, id, stdio, &pid_file)
     }
 
     /// A call that leaves a process, whose number it writes to a file.

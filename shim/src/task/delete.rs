@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use containerd_shim_protos::api::{DeleteRequest, DeleteResponse};
 use containerd_shim_protos::events::task::TaskDelete;
 
+use crate::bundle_files;
 use crate::failure::Failure;
 use crate::mounts;
 use crate::server::call::TaskCall;
@@ -77,6 +78,9 @@ impl Server {
         };
         process.machine.finish(Operation::Delete, true);
         let (pid, exited) = (process.pid, process.exited.unwrap_or_else(Exited::unseen));
+        if let Ok(container) = self.containers.get(&name.container) {
+            bundle_files::remove_exec_pid(&container.bundle, &name.exec);
+        }
         self.forget_process(name, process);
         self.deleted(caller, name, pid, exited);
         self.settle(&Name::init(&name.container));

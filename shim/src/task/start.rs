@@ -219,7 +219,7 @@ fn execute(further: &Further) -> Result<(runtime_core::Process, Streams), Failur
     let finished = streams
         .receive_console(super::console_deadline())
         .and_then(|()| {
-            let file = format!("{}.pid", name.exec);
+            let file = bundle_files::exec_pid_file(&name.exec);
             bundle_files::write_pid(&further.bundle, &file, process.pid())
         });
     match finished {
