@@ -4,6 +4,8 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
 pub mod arguments;
 pub mod bootstrap;
 mod bundle_files;
@@ -31,13 +33,19 @@ mod sys;
 pub mod task;
 
 /// The socket that whoever has executed this program has left in the descriptor of this number,
-/// and its path; none if no socket listens there. To be called once, before anything that stays
+/// and its path; none if no socket listens there. What this program executes from now on (hooks,
+/// other runtimes) does not inherit it: a socket that somebody has open looks as if it were
+/// served, also when this program is no more. To be called once, before anything that stays
 /// open is opened.
 #[must_use]
 pub fn inherited_listener(number: i32) -> Option<(OwnedFd, PathBuf)> {
     let socket = sys::inherited(number)?;
     match socket::listens_at(&socket) {
-        Some(path) => Some((socket, path)),
+        Some(path) => {
+            let flags = FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC);
+            fcntl(&socket, flags).ok()?;
+            Some((socket, path))
+        }
         None => {
             // Somebody else's, and no business of ours.
             std::mem::forget(socket);
