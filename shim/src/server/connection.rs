@@ -33,6 +33,8 @@ pub(super) struct Connection {
     outgoing: Vec<u8>,
     /// The other side sends nothing more.
     is_at_end: bool,
+    /// Calls that have not been answered.
+    pub(super) unanswered: usize,
 }
 
 impl Connection {
@@ -49,6 +51,7 @@ impl Connection {
             decoder: Decoder::default(),
             outgoing: Vec::new(),
             is_at_end: false,
+            unanswered: 0,
         })
     }
 

@@ -57,7 +57,7 @@ const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(200);
 /// Connections at once; containerd has one.
 const CONNECTIONS: usize = 64;
 
-/// Calls of one connection that have not been answered.
+/// Calls of one connection that have not been answered, besides those that wait for an end.
 const CALLS: usize = 4096;
 
 /// What the server is started with.
@@ -86,7 +86,7 @@ pub struct Setting {
 /// Who asked, and is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
-    connection: u64,
+    pub(crate) connection: u64,
     stream: u32,
 }
 
@@ -102,7 +102,6 @@ pub(crate) struct Server {
     pub(crate) sandbox: Option<Sandbox>,
     pub(crate) stops: Vec<Stop>,
     connections: BTreeMap<u64, Connection>,
-    calls: BTreeMap<u64, usize>,
     signals: SignalFd,
     /// Of connections.
     last_serial: u64,
@@ -125,12 +124,13 @@ pub(crate) struct Server {
 /// When the loop can't be set up or the kernel refuses to wait.
 pub fn serve(setting: Setting) -> Result<(), Failure> {
     let socket_path = setting.socket_path.clone();
-    let served = Server::new(setting).and_then(|mut server| {
-        let run = server.run();
-        run.map_err(|errno| Failure::call("wait for what happens: epoll_wait(2)", errno))
-    });
-    remove_socket(&socket_path);
-    served
+    let mut server = Server::new(setting).inspect_err(|_| remove_socket(&socket_path))?;
+    let run = server.run();
+    // One that has said that it ends has removed it: what is there now is its successor's.
+    if server.ends_by.is_none() {
+        remove_socket(&socket_path);
+    }
+    run.map_err(|errno| Failure::call("wait for what happens: epoll_wait(2)", errno))
 }
 
 /// What the loop waits for from its beginning.
@@ -164,7 +164,6 @@ impl Server {
             sandbox: None,
             stops: Vec::new(),
             connections: BTreeMap::new(),
-            calls: BTreeMap::new(),
             signals,
             last_serial: 0,
             stays_until: Some(Instant::now() + PATIENCE_WITH_NOBODY),
@@ -295,6 +294,9 @@ impl Server {
 
     /// Ends the loop, after the last events.
     pub(crate) fn end(&mut self) {
+        if self.ends_by.is_some() {
+            return;
+        }
         remove_socket(&self.setting.socket_path);
         for (_, connection) in std::mem::take(&mut self.connections) {
             // Closing does what removing does.
@@ -382,7 +384,7 @@ impl Server {
             // Closing does what removing does.
             self.poller.remove(&connection).ok();
         }
-        self.calls.remove(&serial);
+        self.containers.forget_waiters(serial);
     }
 
     fn frame(&mut self, connection: u64, frame: Frame) {
@@ -390,9 +392,7 @@ impl Server {
             return;
         };
         let caller = Caller { connection, stream };
-        let pending = self.calls.entry(connection).or_default();
-        *pending += 1;
-        if *pending > CALLS {
+        if self.count_call(connection) > CALLS {
             let text = format!("more than {CALLS} calls have not been answered");
             return self.reply(caller, Err(Failure::new(Code::RESOURCE_EXHAUSTED, text)));
         }
@@ -401,6 +401,31 @@ impl Server {
             Ok(Call::Sandbox(call)) => self.sandbox_call(caller, call),
             Err(failure) => self.reply(caller, Err(failure)),
         }
+    }
+
+    /// Counts a call that is to be answered; gives how many of its connection there are.
+    fn count_call(&mut self, connection: u64) -> usize {
+        let connection = self.connections.get_mut(&connection);
+        connection.map_or(0, |connection| {
+            connection.unanswered += 1;
+            connection.unanswered
+        })
+    }
+
+    /// A call will be answered some time, perhaps never, and keeps nobody from calling. False if
+    /// who has made it is gone.
+    pub(crate) fn park(&mut self, caller: Caller) -> bool {
+        let connection = self.connections.get_mut(&caller.connection);
+        connection.is_some_and(|connection| {
+            connection.unanswered = connection.unanswered.saturating_sub(1);
+            true
+        })
+    }
+
+    /// Answers a call that was parked.
+    pub(crate) fn answer_parked<M: Message>(&mut self, caller: Caller, answer: Result<M, Failure>) {
+        self.count_call(caller.connection);
+        self.answer(caller, answer);
     }
 
     /// Answers a call with a message or a failure.
@@ -417,12 +442,10 @@ impl Server {
         if let Err(failure) = &reply {
             self.setting.log.debug(failure);
         }
-        if let Some(pending) = self.calls.get_mut(&caller.connection) {
-            *pending = pending.saturating_sub(1);
-        }
         let Some(connection) = self.connections.get_mut(&caller.connection) else {
             return;
         };
+        connection.unanswered = connection.unanswered.saturating_sub(1);
         if connection
             .reply(&self.poller, caller.stream, reply)
             .is_err()

@@ -4,11 +4,15 @@ use containerd_shim_protos::api::WaitResponse;
 use containerd_shim_protos::events::task::TaskExit;
 
 use crate::exit_record::ExitRecord;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::io::Streams;
 use crate::server::{Caller, Server};
 
 use super::{Exited, Name, Process, timestamp};
+
+/// Calls that wait for the end of one process. Who has given up waiting, and has not closed the
+/// connection, is not to be told from who has not.
+const WAITERS: usize = 4096;
 
 impl Server {
     /// A pidfd says that its process has ended.
@@ -19,6 +23,8 @@ impl Server {
         if let Ok(process) = self.containers.process_mut(&name) {
             process.reap(&self.poller);
         }
+        // At once: it may be long before it can be told, and nobody else has seen it.
+        self.record_end(&name);
         self.settle(&name);
     }
 
@@ -88,7 +94,6 @@ impl Server {
             .get(&name.container)
             .is_ok_and(|container| container.is_sandbox);
         if pid != 0 && !is_sandbox {
-            self.record_end(name, pid, exited);
             let event = TaskExit {
                 container_id: name.container.clone(),
                 id: name.id().to_owned(),
@@ -100,19 +105,21 @@ impl Server {
             self.publish("/tasks/exit", &event);
         }
         for waiter in waiters {
-            self.answer(waiter, Ok(wait_response(exited)));
+            self.answer_parked(waiter, Ok(wait_response(exited)));
         }
     }
 
     /// Leaves a note of init's end for `delete`, which is asked when this shim is no more.
-    fn record_end(&self, name: &Name, pid: u32, exited: Exited) {
+    fn record_end(&self, name: &Name) {
         let Ok(container) = self.containers.get(&name.container) else {
             return;
         };
-        let record = ExitRecord::new(pid, exited.status, exited.at);
-        if name.is_init()
-            && let Err(failure) = record.write(&container.bundle)
-        {
+        let is_told_of = name.is_init() && !container.is_sandbox;
+        let Some(exited) = container.init.exited.filter(|_| is_told_of) else {
+            return;
+        };
+        let record = ExitRecord::new(container.init.pid, exited.status, exited.at);
+        if let Err(failure) = record.write(&container.bundle) {
             self.setting.log.warn(failure);
         }
     }
@@ -128,9 +135,17 @@ impl Server {
             Ok(process) => process,
             Err(failure) => return self.refuse(caller, failure),
         };
-        match process.exited.filter(|_| is_told(process)) {
-            Some(exited) => self.answer(caller, Ok(wait_response(exited))),
-            None => process.waiters.push(caller),
+        if let Some(exited) = process.exited.filter(|_| is_told(process)) {
+            return self.answer(caller, Ok(wait_response(exited)));
+        }
+        if process.waiters.len() >= WAITERS {
+            let text = format!("{WAITERS} calls wait for the end of {}", name.id());
+            return self.refuse(caller, Failure::new(Code::RESOURCE_EXHAUSTED, text));
+        }
+        if self.park(caller)
+            && let Ok(process) = self.containers.process_mut(&name)
+        {
+            process.waiters.push(caller);
         }
     }
 
@@ -145,7 +160,7 @@ impl Server {
                 .exited
                 .map(wait_response)
                 .ok_or_else(|| Failure::not_found(format!("{} is gone: not found", name.id())));
-            self.answer(waiter, answer);
+            self.answer_parked(waiter, answer);
         }
         for (caller, _) in process.waiting {
             self.refuse(

@@ -101,6 +101,18 @@ impl Containers {
         }
     }
 
+    /// Forgets who waits for ends and has gone.
+    pub(crate) fn forget_waiters(&mut self, connection: u64) {
+        for process in self.all_processes() {
+            process
+                .waiters
+                .retain(|waiter| waiter.connection != connection);
+            if process.waiters.is_empty() {
+                process.waiters = Vec::new();
+            }
+        }
+    }
+
     fn all_processes(&mut self) -> impl Iterator<Item = &mut Process> {
         self.by_id.values_mut().flat_map(|container| {
             std::iter::once(&mut container.init).chain(container.execs.values_mut())
