@@ -94,6 +94,7 @@ fn terminal(dir: &Path) -> (Rig, OwnedFd) {
     (Rig::new(streams), pair.slave)
 }
 
+/// S03, for the streams alone; the whole shim is in `threats/flood.rs`.
 #[test]
 fn a_thousand_attach_resize_detach_leave_nothing() {
     let _alone = alone();
@@ -231,6 +232,7 @@ fn preparations_without_descriptors_fail_at_every_step_and_leave_nothing() {
     }
 }
 
+/// S03, 2 GiB of it.
 #[test]
 fn a_flood_to_a_dead_reader_takes_no_memory() {
     let _alone = alone();

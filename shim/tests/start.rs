@@ -100,6 +100,7 @@ fn options_or_nothing_are_answered_by_the_plain_address_alone() {
     residue.assert_none(&[]);
 }
 
+/// S01, for any umask; who tries is in `threats/socket.rs`.
 #[test]
 fn only_root_gets_to_the_socket() {
     needs!(Root);

@@ -49,6 +49,7 @@ fn an_output_to_a_file_leaves_the_other_to_its_own_destination() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "out\n");
 }
 
+/// S02, for the streams alone; the whole way of a request is in `threats/logger.rs`.
 #[test]
 fn only_a_regular_file_that_is_no_link_is_a_log() {
     let dir = tempfile::tempdir().unwrap();

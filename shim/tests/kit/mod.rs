@@ -10,9 +10,9 @@
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -173,10 +173,22 @@ impl Client {
 
     /// Describes a further process that runs a shell script.
     pub fn exec(&mut self, id: &str, exec: &str, script: &str) -> Result<task::Empty, Refusal> {
+        self.exec_with(id, exec, script, task::ExecProcessRequest::default())
+    }
+
+    /// The same, with the standard streams of a request.
+    pub fn exec_with(
+        &mut self,
+        id: &str,
+        exec: &str,
+        script: &str,
+        stdio: task::ExecProcessRequest,
+    ) -> Result<task::Empty, Refusal> {
         let document = serde_json::json!({
             "cwd": "/", "user": {"uid": 0, "gid": 0},
             "args": ["/bin/sh", "-c", script],
             "env": ["PATH=/bin"],
+            "terminal": stdio.terminal,
         });
         let spec = Any {
             type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
@@ -187,7 +199,7 @@ impl Client {
             id: id.to_owned(),
             exec_id: exec.to_owned(),
             spec: Some(spec).into(),
-            ..Default::default()
+            ..stdio
         };
         self.call("Exec", &request)
     }
@@ -218,7 +230,7 @@ pub fn outcome(response: Response) -> Result<Vec<u8>, Refusal> {
 /// An event service that remembers what it is told.
 pub struct Events {
     path: PathBuf,
-    received: Receiver<Envelope>,
+    received: Mutex<Receiver<Envelope>>,
     is_over: Arc<AtomicBool>,
     listener: Option<JoinHandle<()>>,
 }
@@ -240,7 +252,7 @@ impl Events {
         });
         Self {
             path,
-            received,
+            received: Mutex::new(received),
             is_over,
             listener: Some(listener),
         }
@@ -256,7 +268,7 @@ impl Events {
         let mut topics = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let envelope = self.received.recv_timeout(left);
+            let envelope = self.received.lock().unwrap().recv_timeout(left);
             let Ok(envelope) = envelope else {
                 panic!("no {last}: {topics:?}");
             };
@@ -267,10 +279,16 @@ impl Events {
         }
     }
 
+    /// Everything that has been told since the last question.
+    pub fn so_far(&self) -> Vec<Envelope> {
+        self.received.lock().unwrap().try_iter().collect()
+    }
+
     /// The next event of a topic; others are passed over.
     pub fn next<M: Message>(&self, topic: &str) -> M {
         loop {
-            let envelope = self.received.recv_timeout(PATIENCE).expect(topic);
+            let envelope = self.received.lock().unwrap().recv_timeout(PATIENCE);
+            let envelope = envelope.expect(topic);
             if envelope.topic == topic {
                 return M::parse_from_bytes(&envelope.event.value).unwrap();
             }
@@ -359,19 +377,10 @@ impl Shim {
     /// The request that makes a container of a bundle; its runtime root is in the test's
     /// directory.
     pub fn create_request_of(&self, bundle: &TestBundle) -> task::CreateTaskRequest {
-        let options = containerd_shim_protos::shim::oci::Options {
-            root: self.directory.path().join("runtime").display().to_string(),
-            ..Default::default()
-        };
-        let any = Any {
-            type_url: "containerd.runc.v1.Options".to_owned(),
-            value: options.write_to_bytes().unwrap(),
-            ..Default::default()
-        };
         task::CreateTaskRequest {
             id: bundle.id().to_owned(),
             bundle: bundle.path().display().to_string(),
-            options: Some(any).into(),
+            options: Some(options(&self.directory.path().join("runtime"))).into(),
             ..Default::default()
         }
     }
@@ -386,6 +395,19 @@ impl Shim {
     /// Waits until the server has ended.
     pub fn ended(mut self) {
         self.server.take().unwrap().join().unwrap();
+    }
+}
+
+/// The runtime's options with this root.
+pub fn options(root: &Path) -> Any {
+    let options = containerd_shim_protos::shim::oci::Options {
+        root: root.display().to_string(),
+        ..Default::default()
+    };
+    Any {
+        type_url: "containerd.runc.v1.Options".to_owned(),
+        value: options.write_to_bytes().unwrap(),
+        ..Default::default()
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn new(marker: &Marker) -> Self {
-        let script = "mount -t tmpfs tmpfs /run && echo ready && exec sleep 600";
+        let script = "mount -t tmpfs tmpfs /run && echo ready && exec sleep 14400";
         let mut holder = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c", script])
             .env("MARK", marker.as_str())
@@ -82,19 +82,24 @@ impl Room {
         PathBuf::from(format!("/proc/{}/root{path}", self.holder.id()))
     }
 
-    /// A shell command in the namespace.
-    pub(crate) fn shell(&self, script: &str) {
+    /// The beginning of a command that runs in the namespace.
+    pub(crate) fn inside(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()));
+        command
+    }
+
+    /// A shell command in the namespace.
+    pub(crate) fn shell(&self, script: &str) {
+        let mut command = self.inside();
         command.args(["sh", "-ec", script]);
         testkit::finish(&mut command, LIMIT).succeeded();
     }
 
     /// The shim, to be run in this directory with these arguments.
     pub(crate) fn shim(&self, directory: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = self.inside();
         command
-            .arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()))
             .args(["sh", "-c", "cd \"$0\" && exec \"$@\""])
             .arg(directory)
             .arg(env!("CARGO_BIN_EXE_containerd-shim-tare-v1"))
