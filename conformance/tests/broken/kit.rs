@@ -30,6 +30,8 @@ enum How {
     Answer(&'static str, &'static str),
     /// What is done for a command: a script, where R is runc and LAST the last argument.
     Command(&'static str, &'static str),
+    /// What is done whatever the words are: such a script.
+    Always(&'static str),
 }
 
 pub(crate) const fn config(
@@ -76,8 +78,27 @@ pub(crate) const fn command(
     }
 }
 
-/// All that the rows name passes on runc, and fails on the broken ones where they say so.
+pub(crate) const fn always(
+    name: &'static str,
+    script: &'static str,
+    fails: &'static [&'static str],
+    passes: &'static [&'static str],
+) -> Broken {
+    Broken {
+        name,
+        how: How::Always(script),
+        fails,
+        passes,
+    }
+}
+
+/// [`check_in`] the specification suite.
 pub(crate) fn check(rows: &[Broken]) {
+    check_in("spec", rows);
+}
+
+/// All that the rows name passes on runc, and fails on the broken ones where they say so.
+pub(crate) fn check_in(suite: &str, rows: &[Broken]) {
     needs!(Root, Program("runc"), Program("jq"));
     let runc = testkit::find_program("runc").expect("it is there");
     let all: Vec<&str> = rows
@@ -85,7 +106,7 @@ pub(crate) fn check(rows: &[Broken]) {
         .flat_map(|row| row.fails.iter().chain(row.passes))
         .copied()
         .collect();
-    let (unbroken, told) = failures(&runc, &all);
+    let (unbroken, told) = failures(suite, &runc, &all);
     assert!(unbroken.is_empty(), "on runc itself fail {unbroken:?}");
     let mut problems = String::new();
     for row in rows {
@@ -99,7 +120,7 @@ pub(crate) fn check(rows: &[Broken]) {
             .filter(|name| told.contains(*name))
             .collect();
         let named: Vec<&str> = row.fails.iter().chain(row.passes).copied().collect();
-        let (failed, _) = failures(&script, &named);
+        let (failed, _) = failures(suite, &script, &named);
         let failed: BTreeSet<&str> = failed.iter().map(String::as_str).collect();
         if failed != expected {
             writeln!(
@@ -123,6 +144,7 @@ fn script(directory: &Path, runc: &Path, how: How) -> PathBuf {
         How::Answer(command, filter) => format!(
             "if [ \"$3\" = {command} ]; then\n  text=$(\"$R\" \"$@\") || exit 1\n  printf %s \"$text\" | jq '{filter}'\n  exit 0\nfi\n"
         ),
+        How::Always(script) => format!("{script}\n"),
         How::Command(command, script) => format!("if [ \"$3\" = {command} ]; then\n{script}\nfi\n"),
     };
     let last = "for LAST in \"$@\"; do :; done";
@@ -142,7 +164,7 @@ pub(crate) fn passed_without(filter: &'static str) -> BTreeSet<String> {
     let runc = testkit::find_program("runc").expect("it is there");
     let directory = tempfile::tempdir().expect("a directory");
     let script = script(directory.path(), &runc, How::Config(filter));
-    let results = results(&script, &[]);
+    let results = results("spec", &script, &[]);
     let passed = results.iter().filter(|result| result["outcome"] == "pass");
     passed
         .filter_map(|result| result["case"].as_str())
@@ -161,22 +183,22 @@ pub(crate) fn without_calls(
     let runc = testkit::find_program("runc").expect("it is there");
     let directory = tempfile::tempdir().expect("a directory");
     let script = script(directory.path(), &runc, How::Command(command, act));
-    let results = results_with(&script, &[case], options);
+    let results = results_with("spec", &script, &[case], options);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&results[0]["outcome"]), text(&results[0]["detail"]))
 }
 
 /// The program's word on a runtime: on the cases whose names begin so, on all without any.
-fn results(runtime: &Path, names: &[&str]) -> Vec<Value> {
-    results_with(runtime, names, &[])
+fn results(suite: &str, runtime: &Path, names: &[&str]) -> Vec<Value> {
+    results_with(suite, runtime, names, &[])
 }
 
-fn results_with(runtime: &Path, names: &[&str], options: &[&str]) -> Vec<Value> {
+fn results_with(suite: &str, runtime: &Path, names: &[&str], options: &[&str]) -> Vec<Value> {
     let mut command = Command::new(program());
     command
         .arg("--runtime")
         .arg(runtime)
-        .args(["--suite", "spec", "--format", "json"])
+        .args(["--suite", suite, "--format", "json"])
         .args(options)
         .env("PROGRAM", program());
     for name in names {
@@ -188,8 +210,8 @@ fn results_with(runtime: &Path, names: &[&str], options: &[&str]) -> Vec<Value> 
 }
 
 /// The cases of these names that fail, and those that can be told.
-fn failures(runtime: &Path, names: &[&str]) -> (BTreeSet<String>, BTreeSet<String>) {
-    let results = results(runtime, names);
+fn failures(suite: &str, runtime: &Path, names: &[&str]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let results = results(suite, runtime, names);
     let of = |is_it: fn(&Value) -> bool| -> BTreeSet<String> {
         let asked = results.iter().filter(|result| is_it(&result["outcome"]));
         let asked = asked.filter_map(|result| result["case"].as_str());

@@ -5,6 +5,7 @@
 //! without the script all of them pass.
 
 mod answers;
+mod command_line;
 mod commands;
 mod hooks;
 mod inert;
