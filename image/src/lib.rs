@@ -16,12 +16,15 @@
 #![cfg_attr(not(test), deny(unsafe_code))]
 
 pub mod convert;
+pub mod copy;
 pub mod digest;
 pub mod document;
 pub mod error;
 pub mod platform;
 pub mod progress;
+pub mod push;
 pub mod reference;
+pub mod registry;
 pub mod store;
 
 pub use digest::Digest;

@@ -1,0 +1,367 @@
+//! One request and its answer: no redirect is followed here, nothing is tried twice.
+
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ureq::http::request::Builder;
+use ureq::http::{HeaderMap, Method, Request as HttpRequest, Response};
+use ureq::{Agent, SendBody};
+
+use super::explain::explain;
+use super::settings::{Settings, Timeouts, hosts::TlsFiles};
+use super::url::{Origin, Url};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Whom one talks to: connections, with the encryption that was configured for it.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) origin: Origin,
+    agent: Agent,
+    /// What only this origin may see.
+    pub(super) headers: Vec<(String, String)>,
+    /// Whether anything ever came from it: then a refused connection is a restart, not a typo.
+    has_answered: AtomicBool,
+    timeouts: Timeouts,
+}
+
+/// A request, which can be sent again.
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    /// Everything but who one is.
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Body<'a>,
+}
+
+/// Opens a request's body anew, from its beginning.
+pub(super) type Opener<'a> = dyn Fn() -> Result<Box<dyn Read + 'a>> + Sync + 'a;
+
+/// What a request carries.
+#[derive(Clone, Copy)]
+pub(super) enum Body<'a> {
+    None,
+    Bytes(&'a [u8]),
+    Stream { length: u64, open: &'a Opener<'a> },
+}
+
+/// The head of an answer, and its body to be read.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    /// Whose answer it is, redirects followed.
+    pub(super) url: Url,
+    body: ureq::Body,
+    stall: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) error: Error,
+    /// Whether the next attempt may end better.
+    pub(super) may_pass: bool,
+    /// How long the registry asks to wait before it.
+    pub(super) after: Option<Duration>,
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            may_pass: false,
+            after: None,
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            body: Body::None,
+        }
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn body(mut self, body: Body<'a>) -> Self {
+        self.body = body;
+        self
+    }
+}
+
+impl Home {
+    pub(super) fn new(
+        settings: &Settings,
+        origin: Origin,
+        tls: &TlsFiles,
+        headers: Vec<(String, String)>,
+        connect_timeout: Option<Duration>,
+    ) -> Result<Self> {
+        let timeouts = settings.timeouts;
+        let connect = connect_timeout.unwrap_or(timeouts.connect);
+        let mut config = Agent::config_builder()
+            // Set even if it is none: ureq would look into the environment.
+            .proxy(settings.proxies.on_the_way_to(&origin)?)
+            .user_agent(&settings.user_agent)
+            .accept_encoding("identity")
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_resolve(Some(timeouts.connect))
+            .timeout_connect(Some(connect))
+            .timeout_send_request(Some(timeouts.stall))
+            .timeout_recv_response(Some(timeouts.answer))
+            .timeout_per_read(Some(timeouts.stall))
+            .timeout_per_write(Some(timeouts.stall));
+        if origin.is_secure() {
+            config = config.tls_config(super::tls::config(settings, tls)?);
+        }
+        Ok(Self {
+            agent: config.build().new_agent(),
+            origin,
+            headers,
+            has_answered: AtomicBool::new(false),
+            timeouts,
+        })
+    }
+
+    /// Sends a request to this home. `authorization` is who one is.
+    pub(super) fn exchange(
+        &self,
+        request: &Request<'_>,
+        url: &Url,
+        authorization: Option<&str>,
+    ) -> std::result::Result<Answer, Broken> {
+        debug_assert_eq!(*url.origin(), self.origin);
+        let mut head = HttpRequest::builder()
+            .method(request.method.clone())
+            .uri(url.to_string());
+        for (name, value) in &request.headers {
+            head = head.header(*name, value);
+        }
+        if let Some(authorization) = authorization {
+            head = head.header("Authorization", authorization);
+        }
+        for (name, value) in &self.headers {
+            head = head.header(name, value);
+        }
+        if let Some(length) = request.content_length() {
+            head = head.header("Content-Length", length.to_string());
+        }
+        let mut source = Source::open(request)?;
+        let outcome = match &mut source {
+            Source::None => self.run(request, head, SendBody::none()),
+            Source::Some { .. } => self.run(request, head, SendBody::from_reader(&mut source)),
+        };
+        if let Some(error) = source.failure() {
+            return Err(Broken {
+                // What it was read from has its own attempts.
+                may_pass: false,
+                ..Broken::from(error)
+            });
+        }
+        let (parts, body) = outcome?.into_parts();
+        self.has_answered.store(true, Ordering::Relaxed);
+        Ok(Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            url: url.clone(),
+            body,
+            stall: self.timeouts.stall,
+        })
+    }
+
+    fn run(
+        &self,
+        request: &Request<'_>,
+        head: Builder,
+        body: SendBody<'_>,
+    ) -> std::result::Result<Response<ureq::Body>, Broken> {
+        let built = head.body(body).map_err(|error| {
+            let message = format!("request to {}: {error}", self.origin);
+            Error::with_source(ErrorKind::InvalidInput, message, error)
+        })?;
+        // A registry may be silent while it puts a large blob together.
+        let built = match request.method {
+            Method::PUT => self
+                .agent
+                .configure_request(built)
+                .timeout_per_read(Some(self.timeouts.answer))
+                .build(),
+            _ => built,
+        };
+        self.agent.run(built).map_err(|error| self.broken(error))
+    }
+
+    fn broken(&self, error: ureq::Error) -> Broken {
+        let is_first = !self.has_answered.load(Ordering::Relaxed);
+        let mut broken = explain(error, &self.origin.authority(), &self.timeouts);
+        // Nobody wants to wait for the fifth time to read that a name is misspelt.
+        broken.may_pass &= !(is_first && broken.error.kind() == ErrorKind::Unreachable);
+        broken
+    }
+}
+
+impl Request<'_> {
+    fn content_length(&self) -> Option<u64> {
+        match self.body {
+            Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::Stream { length, .. } => Some(length),
+            Body::None if matches!(self.method, Method::POST | Method::PUT | Method::PATCH) => {
+                Some(0)
+            }
+            Body::None => None,
+        }
+    }
+}
+
+/// A body that is being sent. It keeps its own failure apart from the connection's.
+enum Source<'a> {
+    None,
+    Some {
+        reader: Box<dyn Read + 'a>,
+        failure: Option<io::Error>,
+    },
+}
+
+impl<'a> Source<'a> {
+    fn open(request: &Request<'a>) -> Result<Self> {
+        let reader: Box<dyn Read + 'a> = match request.body {
+            Body::None if request.content_length().is_none() => return Ok(Self::None),
+            Body::None => Box::new(io::empty()),
+            Body::Bytes(bytes) => Box::new(bytes),
+            Body::Stream { length, open } => Box::new(open()?.take(length)),
+        };
+        Ok(Self::Some {
+            reader,
+            failure: None,
+        })
+    }
+
+    fn failure(&mut self) -> Option<Error> {
+        match self {
+            Self::Some { failure, .. } => failure.take().map(from_io),
+            Self::None => None,
+        }
+    }
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Self::Some { reader, failure } = self else {
+            return Ok(0);
+        };
+        reader.read(buffer).map_err(|error| {
+            let copy = io::Error::new(error.kind(), "the body's source broke");
+            *failure = Some(error);
+            copy
+        })
+    }
+}
+
+/// An error of this crate that travelled through `Read`, or one of the kernel's.
+pub(super) fn from_io(error: io::Error) -> Error {
+    if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+        if let Some(Ok(inner)) = error.into_inner().map(|inner| inner.downcast::<Error>()) {
+            return *inner;
+        }
+        return Error::new(ErrorKind::System, "read");
+    }
+    Error::system("read", error)
+}
+
+impl Answer {
+    /// A header, if it is there and is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// All headers of this name.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let values = self.headers.get_all(name).into_iter();
+        values.filter_map(|value| value.to_str().ok())
+    }
+
+    /// How long the body is, if that is said.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.header("content-length")?.trim().parse().ok()
+    }
+
+    /// The whole body, which may have at most `limit` bytes.
+    pub(super) fn document(self, what: &str, limit: u64) -> std::result::Result<Vec<u8>, Broken> {
+        let url = self.url.clone();
+        let promised = self.length();
+        let too_long = || {
+            let message = format!("{what}: {} sends more than {limit} bytes", url.origin());
+            Broken::from(Error::new(ErrorKind::Corrupt, message))
+        };
+        if promised.is_some_and(|length| length > limit) {
+            return Err(too_long());
+        }
+        let mut bytes = Vec::new();
+        let mut reader = self.stream();
+        reader
+            .by_ref()
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| reader.explain(error))?;
+        if bytes.len() as u64 > limit {
+            return Err(too_long());
+        }
+        Ok(bytes)
+    }
+
+    /// As much of the body as there is, up to `limit` bytes.
+    pub(super) fn beginning(self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.stream().take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The body, to be read piece by piece.
+    pub(super) fn stream(self) -> Stream {
+        let authority = self.url.origin().authority();
+        let reader = self.body.into_with_config().limit(u64::MAX).reader();
+        Stream {
+            reader,
+            authority,
+            stall: self.stall,
+        }
+    }
+}
+
+/// An answer's body.
+pub(super) struct Stream {
+    reader: ureq::BodyReader<'static>,
+    authority: String,
+    stall: Duration,
+}
+
+impl Stream {
+    /// Who sends it.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What an error of `read` means.
+    pub(super) fn explain(&self, error: io::Error) -> Broken {
+        let timeouts = Timeouts {
+            stall: self.stall,
+            ..Timeouts::default()
+        };
+        explain(error.into(), &self.authority, &timeouts)
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}

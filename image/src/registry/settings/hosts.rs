@@ -1,0 +1,427 @@
+//! Where a registry's content is to be had: containerd's `hosts.toml`, Docker's `certs.d` and
+//! `registry-mirrors`, and who may be talked to without encryption.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::reference::DEFAULT_REGISTRY;
+use crate::registry::url::{Origin, Url};
+
+/// Mirrors, certificates, and exceptions from encryption.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    /// Directories with one directory a registry (`host`, `host:port`, `host_port_`, `_default`),
+    /// which has a `hosts.toml`, or Docker's `*.crt` (authorities), `*.cert` and `*.key`.
+    pub directories: Vec<PathBuf>,
+    /// Docker's `registry-mirrors`: URLs that are asked before `docker.io`.
+    pub mirrors: Vec<String>,
+    /// Registries (`host` or `host:port`) that are talked to without encryption.
+    ///
+    /// A loopback address needs no entry: it is asked what it speaks.
+    pub plain_http: Vec<String>,
+    /// Registries whose certificates are not looked at.
+    pub skip_verify: Vec<String>,
+}
+
+/// What a place may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Capability {
+    /// Which digest a tag has.
+    Resolve,
+    /// Content by its digest.
+    Pull,
+    /// To take content.
+    Push,
+}
+
+/// How a place is talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Https,
+    Http,
+    /// The machine itself: it is asked.
+    Ask,
+}
+
+/// One place at which a registry's content may be.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) scheme: Scheme,
+    /// `host` or `host:port`.
+    pub(crate) authority: String,
+    /// The path before the repository's name, `/v2` as a rule.
+    pub(crate) path: String,
+    pub(crate) capabilities: Vec<Capability>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) tls: TlsFiles,
+}
+
+/// The files of a place's encryption.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct TlsFiles {
+    /// Certificates of authorities, besides the system's.
+    pub(crate) authorities: Vec<PathBuf>,
+    /// A certificate and its key, which may be one file.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
+    pub(crate) skip_verify: bool,
+}
+
+const ALL: [Capability; 3] = [Capability::Resolve, Capability::Pull, Capability::Push];
+
+impl Hosts {
+    /// Where to look for `registry`'s content, in this order.
+    pub(crate) fn places(&self, registry: &str) -> Result<Vec<Place>> {
+        for path in self.candidates(registry, true) {
+            let file = path.join("hosts.toml");
+            match std::fs::read_to_string(&file) {
+                Ok(text) => {
+                    let reader = HostsFile {
+                        file: &file,
+                        directory: &path,
+                        hosts: self,
+                    };
+                    return reader.places(&text, registry);
+                }
+                Err(error) if is_missing(&error) => {}
+                Err(error) => {
+                    return Err(Error::system(format!("read {}", file.display()), error));
+                }
+            }
+        }
+        let mut places = Vec::new();
+        if registry == DEFAULT_REGISTRY {
+            for mirror in &self.mirrors {
+                places.push(self.mirror(mirror)?);
+            }
+        }
+        places.push(self.registry_itself(registry)?);
+        Ok(places)
+    }
+
+    /// What certs.d says of a host that a registry sends us to.
+    pub(crate) fn tls(&self, authority: &str) -> Result<TlsFiles> {
+        let mut files = TlsFiles {
+            skip_verify: contains(&self.skip_verify, authority),
+            ..TlsFiles::default()
+        };
+        for directory in self.candidates(authority, false) {
+            read_certificates(&directory, &mut files)?;
+        }
+        Ok(files)
+    }
+
+    fn candidates(&self, authority: &str, with_default: bool) -> Vec<PathBuf> {
+        let underscored = authority
+            .rsplit_once(':')
+            .map(|(host, port)| format!("{host}_{port}_"));
+        let names = [Some(authority.to_owned()), underscored];
+        let default = with_default.then(|| "_default".to_owned());
+        self.directories
+            .iter()
+            .flat_map(|directory| {
+                let names = names.iter().chain([&default]).flatten();
+                names.map(|name| directory.join(name)).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    fn registry_itself(&self, registry: &str) -> Result<Place> {
+        let authority = match registry {
+            DEFAULT_REGISTRY => "registry-1.docker.io",
+            other => other,
+        };
+        Ok(Place {
+            scheme: self.scheme(authority)?,
+            authority: authority.to_owned(),
+            path: "/v2".to_owned(),
+            capabilities: ALL.to_vec(),
+            headers: Vec::new(),
+            connect_timeout: None,
+            tls: self.tls(registry)?,
+        })
+    }
+
+    fn mirror(&self, url: &str) -> Result<Place> {
+        let mut place = self.place(url, false)?;
+        place.capabilities = vec![Capability::Resolve, Capability::Pull];
+        Ok(place)
+    }
+
+    /// A place by its URL, which may have no scheme.
+    fn place(&self, text: &str, is_path_whole: bool) -> Result<Place> {
+        let with_scheme = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("https://{text}")
+        };
+        let url = Url::parse(&with_scheme)?;
+        let authority = url.origin().authority();
+        let scheme = match text.split_once("://") {
+            Some(_) if url.origin().is_secure() => Scheme::Https,
+            Some(_) => Scheme::Http,
+            None => self.scheme(&authority)?,
+        };
+        let path = url.target().split('?').next().unwrap_or_default();
+        let path = path.trim_end_matches('/');
+        let path = match path {
+            path if is_path_whole || path.ends_with("/v2") => path.to_owned(),
+            path => format!("{path}/v2"),
+        };
+        Ok(Place {
+            scheme,
+            tls: self.tls(&authority)?,
+            authority,
+            path,
+            capabilities: ALL.to_vec(),
+            headers: Vec::new(),
+            connect_timeout: None,
+        })
+    }
+
+    fn scheme(&self, authority: &str) -> Result<Scheme> {
+        if contains(&self.plain_http, authority) {
+            return Ok(Scheme::Http);
+        }
+        let is_loopback = Origin::new(true, authority)?.is_loopback();
+        Ok(if is_loopback {
+            Scheme::Ask
+        } else {
+            Scheme::Https
+        })
+    }
+}
+
+/// Whether a list of hosts names this one; a host without a port means all of its ports.
+pub(crate) fn contains(list: &[String], authority: &str) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    list.iter()
+        .any(|entry| entry.eq_ignore_ascii_case(authority) || entry.eq_ignore_ascii_case(host))
+}
+
+/// containerd, docs/hosts.md.
+struct HostsFile<'a> {
+    file: &'a Path,
+    directory: &'a Path,
+    hosts: &'a Hosts,
+}
+
+impl HostsFile<'_> {
+    fn places(&self, text: &str, registry: &str) -> Result<Vec<Place>> {
+        let mut table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| self.wrong("", error.message()))?;
+        let hosts = match table.remove("host") {
+            None => Table::new(),
+            Some(Value::Table(hosts)) => hosts,
+            Some(_) => return Err(self.wrong("host", "must be a table")),
+        };
+        let server = self.string(&mut table, "server")?;
+        let mut places = Vec::new();
+        for (url, value) in hosts {
+            let Value::Table(table) = value else {
+                return Err(self.wrong(&url, "must be a table"));
+            };
+            places.push(self.place(&url, table)?);
+        }
+        places.push(match server {
+            Some(server) => self.place(&server, table)?,
+            None => {
+                let itself = self.hosts.registry_itself(registry)?;
+                self.complete(itself, table)?
+            }
+        });
+        Ok(places)
+    }
+
+    fn place(&self, url: &str, mut table: Table) -> Result<Place> {
+        let is_path_whole = self.flag(&mut table, "override_path")?;
+        let place = self
+            .hosts
+            .place(url, is_path_whole)
+            .map_err(|error| error.within(self.file.display()))?;
+        self.complete(place, table)
+    }
+
+    fn complete(&self, mut place: Place, mut table: Table) -> Result<Place> {
+        if let Some(words) = table.remove("capabilities") {
+            place.capabilities = self.capabilities(&words)?;
+        }
+        if let Some(value) = table.remove("ca") {
+            place.tls.authorities.extend(self.paths("ca", &value)?);
+        }
+        if let Some(value) = table.remove("client") {
+            place.tls.client = Some(self.client(&value)?);
+        }
+        if self.flag(&mut table, "skip_verify")? {
+            place.tls.skip_verify = true;
+        }
+        if let Some(value) = table.remove("header") {
+            place.headers = self.headers(&value)?;
+        }
+        if let Some(text) = self.string(&mut table, "dial_timeout")? {
+            let timeout = duration(&text)
+                .ok_or_else(|| self.wrong("dial_timeout", "must be a time such as \"3s\""))?;
+            place.connect_timeout = Some(timeout);
+        }
+        match table.keys().next() {
+            Some(key) => Err(self.wrong(key, "not known to this version")),
+            None => Ok(place),
+        }
+    }
+
+    fn capabilities(&self, value: &Value) -> Result<Vec<Capability>> {
+        let wrong = || self.wrong("capabilities", "must be a list of pull, resolve, push");
+        let words = value.as_array().ok_or_else(wrong)?;
+        let mut capabilities = Vec::new();
+        for word in words {
+            match word.as_str() {
+                Some("pull") => capabilities.push(Capability::Pull),
+                Some("resolve") => capabilities.push(Capability::Resolve),
+                Some("push") => capabilities.push(Capability::Push),
+                Some("referrers") => {}
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(capabilities)
+    }
+
+    fn paths(&self, key: &str, value: &Value) -> Result<Vec<PathBuf>> {
+        let one = |value: &Value| {
+            let text = value
+                .as_str()
+                .ok_or_else(|| self.wrong(key, "must be a path, or a list of paths"))?;
+            Ok(self.directory.join(text))
+        };
+        match value {
+            Value::Array(values) => values.iter().map(one).collect(),
+            value => Ok(vec![one(value)?]),
+        }
+    }
+
+    /// `"both.pem"`, `["both.pem"]`, or `[["a.cert", "a.key"]]`.
+    fn client(&self, value: &Value) -> Result<(PathBuf, PathBuf)> {
+        let several = "more than one client certificate is not supported";
+        match value {
+            Value::Array(values) if values.len() > 1 => Err(self.wrong("client", several)),
+            Value::Array(values) => {
+                let only = values
+                    .first()
+                    .ok_or_else(|| self.wrong("client", "must not be empty"))?;
+                let files = self.paths("client", only)?;
+                match files.as_slice() {
+                    [both] => Ok((both.clone(), both.clone())),
+                    [certificate, key] => Ok((certificate.clone(), key.clone())),
+                    _ => Err(self.wrong("client", "must be a certificate and its key")),
+                }
+            }
+            value => {
+                let files = self.paths("client", value)?;
+                let both = files.into_iter().next().unwrap_or_default();
+                Ok((both.clone(), both))
+            }
+        }
+    }
+
+    fn headers(&self, value: &Value) -> Result<Vec<(String, String)>> {
+        let wrong = || self.wrong("header", "must be a table of texts, or of lists of texts");
+        let table = value.as_table().ok_or_else(wrong)?;
+        let mut headers = Vec::new();
+        for (name, value) in table {
+            let values = match value {
+                Value::Array(values) => values.as_slice(),
+                value => std::slice::from_ref(value),
+            };
+            for value in values {
+                headers.push((name.clone(), value.as_str().ok_or_else(wrong)?.to_owned()));
+            }
+        }
+        Ok(headers)
+    }
+
+    fn flag(&self, table: &mut Table, key: &str) -> Result<bool> {
+        match table.remove(key) {
+            None => Ok(false),
+            Some(Value::Boolean(value)) => Ok(value),
+            Some(_) => Err(self.wrong(key, "must be true or false")),
+        }
+    }
+
+    fn string(&self, table: &mut Table, key: &str) -> Result<Option<String>> {
+        match table.remove(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(key, "must be a text")),
+        }
+    }
+
+    fn wrong(&self, key: &str, why: &str) -> Error {
+        let joint = if key.is_empty() { "" } else { ": " };
+        let message = format!("{}: {key}{joint}{}", self.file.display(), why.trim());
+        Error::new(ErrorKind::InvalidInput, message)
+    }
+}
+
+/// Docker's certs.d: `*.crt` are authorities, `NAME.cert` and `NAME.key` are the client's.
+fn read_certificates(directory: &Path, files: &mut TlsFiles) -> Result<()> {
+    let step = |error| Error::system(format!("read {}", directory.display()), error);
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if is_missing(&error) => return Ok(()),
+        Err(error) => return Err(step(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(step)?.path());
+    }
+    paths.sort();
+    for path in paths {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") => files.authorities.push(path),
+            Some("cert") => {
+                let key = path.with_extension("key");
+                if !key.exists() {
+                    let message = format!("{}: there is no {}", path.display(), key.display());
+                    return Err(Error::new(ErrorKind::InvalidInput, message));
+                }
+                if files.client.replace((path, key)).is_some() {
+                    let message = format!(
+                        "{}: more than one client certificate is not supported",
+                        directory.display()
+                    );
+                    return Err(Error::new(ErrorKind::Unsupported, message));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
+/// Go's durations, as far as anybody writes them here: `500ms`, `3s`, `1m`.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "hosts_tests.rs"]
+mod tests;

@@ -1,0 +1,181 @@
+//! Everything that talking to registries depends on, as values. Nothing here reads the
+//! environment by itself: whoever makes the values decides where they come from.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub mod credentials;
+pub mod helper;
+pub mod hosts;
+pub(crate) mod keep;
+pub mod proxies;
+pub mod roots;
+
+pub use credentials::{Credential, CredentialFile, Keyring};
+pub use helper::HelperEnvironment;
+pub use hosts::Hosts;
+pub use proxies::Proxies;
+pub use roots::Roots;
+
+/// How registries are talked to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What stands in `User-Agent`.
+    pub user_agent: String,
+    /// Who one is.
+    pub keyring: Keyring,
+    /// Mirrors, certificates, and who may be talked to without encryption.
+    pub hosts: Hosts,
+    /// Through whom one talks.
+    pub proxies: Proxies,
+    /// Whose certificates are believed.
+    pub roots: Roots,
+    /// How long is waited.
+    pub timeouts: Timeouts,
+    /// How often something is tried.
+    pub retry: Retry,
+}
+
+impl Default for Settings {
+    /// Anonymous, no mirror, no proxy, the system's certificates.
+    fn default() -> Self {
+        Self {
+            user_agent: concat!("tare/", env!("CARGO_PKG_VERSION")).to_owned(),
+            keyring: Keyring::default(),
+            hosts: Hosts::default(),
+            proxies: Proxies::default(),
+            roots: Roots::default(),
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// What the usual variables and files say, for a command line. `get` is asked for the values
+    /// of environment variables.
+    ///
+    /// Credentials: `REGISTRY_AUTH_FILE` alone if it is set; else containers' auth.json below
+    /// `XDG_RUNTIME_DIR` and `XDG_CONFIG_HOME`, then `DOCKER_CONFIG` or `~/.docker/config.json`.
+    /// Hosts: `/etc/containerd/certs.d`, `/etc/docker/certs.d`.
+    #[must_use]
+    pub fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
+        let keyring = Keyring {
+            files: credential_files(&get),
+            helpers: HelperEnvironment::from_variables(&get),
+            ..Keyring::default()
+        };
+        let hosts = Hosts {
+            directories: vec![
+                "/etc/containerd/certs.d".into(),
+                "/etc/docker/certs.d".into(),
+            ],
+            ..Hosts::default()
+        };
+        Self {
+            keyring,
+            hosts,
+            proxies: Proxies::from_variables(&get),
+            roots: Roots::from_variables(&get),
+            ..Self::default()
+        }
+    }
+}
+
+fn credential_files(get: &impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let path = |name: &str| {
+        get(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    if let Some(file) = path("REGISTRY_AUTH_FILE") {
+        return vec![file];
+    }
+    let home = path("HOME");
+    let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
+    let config = path("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
+    let docker = path("DOCKER_CONFIG").or_else(|| below_home(".docker"));
+    [
+        path("XDG_RUNTIME_DIR").map(|path| path.join("containers/auth.json")),
+        config.map(|path| path.join("containers/auth.json")),
+        docker.map(|path| path.join("config.json")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// How long is waited, and for what. There is no wait without one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To look up a name, and again to connect, with TLS.
+    pub connect: Duration,
+    /// For the head of an answer. Registries that assemble a blob of many gigabytes take long.
+    pub answer: Duration,
+    /// Without a single byte of a body, in either direction.
+    pub stall: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(20),
+            answer: Duration::from_secs(180),
+            stall: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How often something is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// How often in all, of a request, or of a download that doesn't get further.
+    pub attempts: u32,
+    /// Before the second attempt. Doubled before each further one.
+    pub first_pause: Duration,
+    /// The longest pause, and the most that a registry's `Retry-After` may ask for.
+    pub longest_pause: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            first_pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_lead_to_the_usual_files() {
+        let settings = Settings::from_variables(|name| match name {
+            "HOME" => Some("/home/u".into()),
+            "XDG_RUNTIME_DIR" => Some("/run/user/1".into()),
+            "DOCKER_CONFIG" => Some("relative".into()),
+            _ => None,
+        });
+        let files: Vec<_> = settings
+            .keyring
+            .files
+            .iter()
+            .map(|path| path.to_str())
+            .collect();
+        let expected = [
+            "/run/user/1/containers/auth.json",
+            "/home/u/.config/containers/auth.json",
+            "/home/u/.docker/config.json",
+        ];
+        assert_eq!(files, expected.map(Some));
+
+        let alone = Settings::from_variables(|name| {
+            (name == "REGISTRY_AUTH_FILE").then(|| "/a.json".into())
+        });
+        assert_eq!(alone.keyring.files, [PathBuf::from("/a.json")]);
+    }
+}
