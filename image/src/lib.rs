@@ -22,6 +22,7 @@ pub mod document;
 pub mod error;
 pub mod platform;
 pub mod progress;
+pub mod pull;
 pub mod push;
 pub mod reference;
 pub mod registry;

@@ -33,6 +33,7 @@ pub mod url;
 
 pub use blobs::Sink;
 pub use client::Client;
+pub(crate) use grants::lock;
 pub use manifests::{Fetched, Resolved};
 pub use repository::Repository;
 pub use settings::Settings;
