@@ -49,7 +49,8 @@ fn of_v1(controller: &str) -> Option<PathBuf> {
         let is_cgroup = fields.next()? == "cgroup";
         let is_it = fields.nth(1)?.split(',').any(|option| option == controller);
         let target = mount.split(' ').nth(4).map(PathBuf::from);
-        target.filter(|_| is_cgroup && is_it)
+        // Another mount may hide it.
+        target.filter(|target| is_cgroup && is_it && target.join("tasks").exists())
     })
 }
 
