@@ -111,6 +111,11 @@ impl std::fmt::Display for HookOutcome {
                 let seconds = limit.as_secs();
                 write!(f, "timed out after {seconds} s ({whose}) and was killed")
             }
+            Self::Lost(errno @ Errno::ENOSYS) => write!(
+                f,
+                "waiting for it: pidfd_open(2): {}: this needs Linux 5.3, or a seccomp filter hides the call",
+                Words(*errno)
+            ),
             Self::Lost(errno) => write!(f, "waiting for it: {}", Words(*errno)),
         }
     }

@@ -36,6 +36,19 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     pidfd::send_signal(pidfd, signal)
 }
 
+/// Whether processes can be signalled at all: a seccomp filter around the runtime may hide the
+/// call, and then nothing could be ended that was begun.
+///
+/// # Errors
+///
+/// ENOSYS or what the filter says.
+pub(crate) fn can_signal() -> Result<(), Errno> {
+    match pidfd::send_signal_to_nobody() {
+        Err(Errno::EBADF) => Ok(()),
+        answer => answer,
+    }
+}
+
 impl Exit {
     /// The status that shells and runtimes report: 128 and the signal's number for a signal.
     #[must_use]

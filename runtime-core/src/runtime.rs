@@ -18,11 +18,11 @@ use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::{Container, State};
 use crate::error::{Error, ErrorKind};
 use crate::hooks::{self, HookKind, HookSetting};
-use crate::host::Host;
+use crate::host::{CgroupLayout, Host};
 use crate::id::ContainerId;
 use crate::launch::{self, LaunchError};
 use crate::plan::{CgroupDriver, Plan, PlanOptions, RootEntry};
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::procfs::Procfs;
 use crate::state::{self, Record, RecordedUnit, StateDirectory, StateRoot, Status};
 use crate::unit;
@@ -237,6 +237,12 @@ impl Runtime {
         options: &CreateOptions<'_>,
         gate: Gate,
     ) -> Result<Container, Error> {
+        process::can_signal().map_err(|errno| {
+            Error::call(
+                "what is created must be killed some day: pidfd_send_signal(2)",
+                errno,
+            )
+        })?;
         let procfs = procfs()?;
         let host = Host::probe(&procfs)?;
         let plan_options = self.plan_options(&options.plan);
@@ -352,7 +358,8 @@ impl Creation<'_> {
             .map_err(|error| blame_memory(error, &cgroup))?;
         let settled = cgroup
             .as_mut()
-            .map_or(Ok(()), |c| c.settle(&self.plan.cgroup));
+            .map_or(Ok(()), |c| c.settle(&self.plan.cgroup))
+            .and_then(|()| self.give_cgroup_away(cgroup.as_ref()));
         let committed = settled
             .map_err(Error::from)
             .and_then(|()| self.commit(directory, &launched));
@@ -379,6 +386,16 @@ impl Creation<'_> {
         // What create has opened is for who stays to delete it; a program that creates many
         // containers has better uses for its descriptors.
         Ok((process, cgroup.filter(|_| gate == Gate::Here)))
+    }
+
+    /// The container's user gets the cgroup2 directory that it may write, but for its limits. What
+    /// a runtime without privilege makes is its own user's anyway.
+    fn give_cgroup_away(&self, cgroup: Option<&Cgroup>) -> Result<(), CgroupError> {
+        let is_v2 = matches!(self.host.cgroups, CgroupLayout::V2(_));
+        match (cgroup, self.plan.cgroup_owner()) {
+            (Some(cgroup), Some(uid)) if is_v2 && !self.host.is_rootless() => cgroup.delegate(uid),
+            _ => Ok(()),
+        }
     }
 
     /// The container's cgroups with their limits; none when the runtime may not make them and

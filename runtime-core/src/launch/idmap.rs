@@ -128,8 +128,10 @@ pub(super) fn map_tree(
     uids: &[IdMapping],
     gids: &[IdMapping],
 ) -> Result<(), (&'static str, Errno)> {
-    let namespace =
-        user_namespace(uids, gids).map_err(|errno| ("user namespace for idmap", errno))?;
+    let namespace = user_namespace(uids, gids).map_err(|errno| match errno {
+        Errno::ENOSYS => ("user namespace for idmap: clone3(2)", errno),
+        _ => ("user namespace for idmap", errno),
+    })?;
     map_tree_as(tree, recursive, namespace.as_fd())
 }
 

@@ -80,6 +80,33 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+impl Plan {
+    /// Who shall own the container's cgroup2 directory: the host's number of the process's user,
+    /// for containers with user and cgroup namespaces of their own and a cgroup2 mount that they
+    /// may write (config-linux.md "Cgroup ownership").
+    #[must_use]
+    pub fn cgroup_owner(&self) -> Option<u32> {
+        let own = libc::CLONE_NEWUSER as u64 | libc::CLONE_NEWCGROUP as u64;
+        let is_writable = |content: &Content| match &content.act {
+            ContentAct::Mount(MountPlan {
+                source: MountSource::Filesystem { kind, .. },
+                attributes,
+                ..
+            }) => kind.as_c_str() == c"cgroup2" && attributes.set & mount_options::RDONLY == 0,
+            _ => false,
+        };
+        if self.namespaces.new & own != own || !self.contents.iter().any(is_writable) {
+            return None;
+        }
+        let uid = self.process.uid;
+        let mappings = &self.namespaces.uid_mappings;
+        mappings.iter().find_map(|mapping| {
+            let offset = uid.checked_sub(mapping.container_id)?;
+            (offset < mapping.size).then(|| mapping.host_id.checked_add(offset))?
+        })
+    }
+}
+
 /// How the container stands to each kind of namespace; a kind in neither field is inherited.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NamespacesPlan {

@@ -724,3 +724,26 @@ fn stays_inside(plan: &Plan) -> Result<(), TestCaseError> {
     prop_assert!(plan.to_json().is_object());
     Ok(())
 }
+
+#[test]
+fn a_writable_cgroup_of_its_own_belongs_to_the_containers_user() {
+    let owner = |options: &[&str], kinds: &[&str]| {
+        let mut document = parse_value(&default_config(true));
+        let kinds = kinds.iter().chain(&["mount", "pid", "uts"]);
+        let namespaces: Vec<Value> = kinds.map(|kind| json!({ "type": kind })).collect();
+        let mount = json!({ "destination": "/cgroup", "type": "cgroup", "options": options });
+        let ids = json!([{ "containerID": 0, "hostID": 100_000, "size": 5000 }]);
+        document["mounts"] = json!([mount]);
+        document["process"]["user"] = json!({ "uid": 7, "gid": 0 });
+        document["linux"] = json!({ "namespaces": namespaces });
+        if namespaces.contains(&json!({ "type": "user" })) {
+            document["linux"]["uidMappings"] = ids.clone();
+            document["linux"]["gidMappings"] = ids;
+        }
+        plan_on(&document.to_string(), &host()).cgroup_owner()
+    };
+    assert_eq!(owner(&[], &["user", "cgroup"]), Some(100_007));
+    assert_eq!(owner(&["ro"], &["user", "cgroup"]), None);
+    assert_eq!(owner(&[], &["cgroup"]), None);
+    assert_eq!(owner(&[], &["user"]), None);
+}

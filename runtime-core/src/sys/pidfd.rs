@@ -36,6 +36,14 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errn
     Errno::result(sent).map(drop)
 }
 
+/// The same to no process: EBADF where the kernel has the call.
+pub(crate) fn send_signal_to_nobody() -> Result<(), Errno> {
+    let info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null `siginfo_t` means that of kill(2); everything else is an integer.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, -1, 0, info, 0) };
+    Errno::result(sent).map(drop)
+}
+
 /// What waitid(2) says of a child that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
