@@ -16,12 +16,12 @@
 mod directory;
 mod find;
 mod ingest;
-mod layout;
-mod list;
+pub(crate) mod layout;
+pub(crate) mod list;
 mod lock;
 mod prune;
 mod resolve;
-mod tree;
+pub(crate) mod tree;
 
 use std::fs::File;
 use std::io::Read;
@@ -156,6 +156,17 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Whether the image can be used as it is here: nothing of a manifest is missing (but layers
+    /// that may lie elsewhere), and its configuration belongs to it; of an index, this holds for
+    /// one image at least, and no other is malformed. [`Store::tag`] asks the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], which names what is missing; [`ErrorKind::Corrupt`] for documents
+    /// that are none, or don't belong together.
+    pub fn check(&self, descriptor: &Descriptor) -> Result<()> {
+        tree::check_complete(self, descriptor)
+    }
+
     /// The content as an open file, whose size is right. Its bytes are not verified: whoever
     /// reads them does that.
     ///
@@ -177,8 +188,12 @@ impl Store {
             .map_err(|error| Error::system(format!("look at blob {digest}"), error))?
             .len();
         if found != descriptor.size {
-            let message = format!("blob {digest} has {found} bytes, not {}", descriptor.size);
-            return Err(damaged(Error::new(ErrorKind::Corrupt, message)));
+            let message = format!(
+                "blob {digest} has {found} bytes, and its descriptor says {} (the descriptor is \
+                 wrong, or the store damaged)",
+                descriptor.size
+            );
+            return Err(Error::new(ErrorKind::Corrupt, message));
         }
         Ok(file)
     }

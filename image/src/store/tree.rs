@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use super::Store;
 use crate::digest::Digest;
-use crate::document::{Descriptor, Document, MAX_DOCUMENT, MediaType};
+use crate::document::{Descriptor, Document, Index, MAX_DOCUMENT, Manifest, MediaType};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How deep indexes may be nested.
-pub(super) const MAX_DEPTH: usize = 8;
+pub(crate) const MAX_DEPTH: usize = 8;
 
 /// What a document leads to; nothing for layers and configurations. `None` if it is not here.
-pub(super) fn children(store: &Store, descriptor: &Descriptor) -> Result<Option<Vec<Descriptor>>> {
+pub(crate) fn children(store: &Store, descriptor: &Descriptor) -> Result<Option<Vec<Descriptor>>> {
     let media_type = &descriptor.media_type;
     if !media_type.is_manifest() && !media_type.is_index() {
         return Ok(store.size_of(&descriptor.digest)?.map(|_| Vec::new()));
@@ -27,17 +27,19 @@ pub(super) fn children(store: &Store, descriptor: &Descriptor) -> Result<Option<
 }
 
 /// Reads and parses a manifest or an index.
-pub(super) fn document(store: &Store, descriptor: &Descriptor) -> Result<Document> {
+pub(crate) fn document(store: &Store, descriptor: &Descriptor) -> Result<Document> {
     let bytes = store.read(descriptor)?;
     Document::parse(&bytes, &descriptor.media_type)
         .map_err(|error| error.within(format!("image {}", descriptor.digest)))
 }
 
-/// Whether everything of the image is here: all of a manifest's parts, but for layers that may
-/// lie elsewhere; of an index at least one image.
+/// Whether the image can be used as it is here: all of a manifest's parts are, but for layers
+/// that may lie elsewhere, and its configuration belongs to it; of an index, this holds for one
+/// image at least, and no other is malformed.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`], which names what is missing.
+/// [`ErrorKind::NotFound`], which names what is missing; [`ErrorKind::Corrupt`] for documents
+/// that are none, or don't belong together.
 pub(super) fn check_complete(store: &Store, descriptor: &Descriptor) -> Result<()> {
     check_complete_at(store, descriptor, 0)
 }
@@ -50,27 +52,41 @@ fn check_complete_at(store: &Store, descriptor: &Descriptor, depth: usize) -> Re
         return check_present(store, descriptor);
     }
     match document(store, descriptor)? {
-        Document::Manifest(manifest) => manifest
-            .children()
-            .filter(|child| !child.media_type.is_foreign())
-            .try_for_each(|child| check_present(store, child)),
-        Document::Index(index) => {
-            let mut first = None;
-            for child in &index.manifests {
-                match check_complete_at(store, child, depth + 1) {
-                    Ok(()) => return Ok(()),
-                    Err(error) if error.kind() == ErrorKind::NotFound => {
-                        first.get_or_insert(error);
-                    }
-                    Err(error) => return Err(error),
-                }
+        Document::Manifest(manifest) => check_manifest(store, &manifest),
+        Document::Index(index) => check_index(store, descriptor, &index, depth),
+    }
+}
+
+fn check_manifest(store: &Store, manifest: &Manifest) -> Result<()> {
+    manifest
+        .children()
+        .filter(|child| !child.media_type.is_foreign())
+        .try_for_each(|child| check_present(store, child))?;
+    if manifest.is_image() {
+        store.config(manifest)?;
+    }
+    Ok(())
+}
+
+fn check_index(store: &Store, descriptor: &Descriptor, index: &Index, depth: usize) -> Result<()> {
+    let mut missing = None;
+    let mut is_any_whole = false;
+    for child in &index.manifests {
+        match check_complete_at(store, child, depth + 1) {
+            Ok(()) => is_any_whole = true,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                missing.get_or_insert(error);
             }
-            Err(first.unwrap_or_else(|| {
-                let message = format!("index {} has no image in it", descriptor.digest);
-                Error::new(ErrorKind::NotFound, message)
-            }))
+            Err(error) => return Err(error),
         }
     }
+    if is_any_whole {
+        return Ok(());
+    }
+    Err(missing.unwrap_or_else(|| {
+        let message = format!("index {} has no image in it", descriptor.digest);
+        Error::new(ErrorKind::NotFound, message)
+    }))
 }
 
 fn check_present(store: &Store, descriptor: &Descriptor) -> Result<()> {
@@ -138,7 +154,7 @@ pub(crate) fn recognize(bytes: &[u8]) -> Option<MediaType> {
     }
 }
 
-pub(super) fn too_deep() -> Error {
+pub(crate) fn too_deep() -> Error {
     let message = format!("an index within an index, more than {MAX_DEPTH} deep");
     Error::new(ErrorKind::Corrupt, message)
 }
