@@ -1,0 +1,106 @@
+//! Registries for tests: Debian's, and one that lies.
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+pub(crate) mod certificates;
+pub(crate) mod debian;
+pub(crate) mod fake;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use image::document::{Descriptor, MediaType};
+use image::progress::{Event, Progress};
+use image::registry::Settings;
+use image::registry::settings::{Retry, Roots, Timeouts};
+use serde_json::json;
+
+/// Remembers what people would read.
+#[derive(Default)]
+pub(crate) struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().expect("no panic").clone()
+    }
+
+    pub(crate) fn contain(&self, text: &str) -> bool {
+        self.all().iter().any(|note| note.contains(text))
+    }
+}
+
+impl Progress for Notes {
+    fn report(&self, event: Event<'_>) {
+        let text = match event {
+            Event::Note(note) => note.to_owned(),
+            Event::Existed { digest, work } => format!("{digest} existed: {work:?}"),
+            Event::Began {
+                digest, work, done, ..
+            } => format!("{digest} began at {done}: {work:?}"),
+            Event::Ended { digest, work } => format!("{digest} ended: {work:?}"),
+            _ => return,
+        };
+        self.0.lock().expect("no panic").push(text);
+    }
+}
+
+/// Settings whose waits are short.
+pub(crate) fn quick() -> Settings {
+    Settings {
+        timeouts: Timeouts {
+            connect: Duration::from_secs(10),
+            answer: Duration::from_secs(20),
+            stall: Duration::from_secs(20),
+        },
+        retry: Retry {
+            attempts: 3,
+            first_pause: Duration::from_millis(10),
+            longest_pause: Duration::from_secs(5),
+        },
+        // What this machine believes is nothing that a test may depend on.
+        roots: Roots {
+            bundles: Vec::new(),
+            further: Vec::new(),
+        },
+        ..Settings::default()
+    }
+}
+
+/// An image of plain layers, as documents.
+pub(crate) struct Made {
+    pub(crate) layers: Vec<Vec<u8>>,
+    pub(crate) config: Vec<u8>,
+    pub(crate) manifest: Vec<u8>,
+}
+
+impl Made {
+    pub(crate) fn new(layers: &[&[u8]]) -> Self {
+        let layers: Vec<Vec<u8>> = layers.iter().map(|layer| layer.to_vec()).collect();
+        let diff_ids: Vec<String> = layers
+            .iter()
+            .map(|layer| image::Digest::of(layer).to_string())
+            .collect();
+        let config = json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["true"]},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids}});
+        let config = config.to_string().into_bytes();
+        let tar = MediaType::from("application/vnd.oci.image.layer.v1.tar".to_owned());
+        let described: Vec<Descriptor> = layers
+            .iter()
+            .map(|layer| Descriptor::of(tar.clone(), layer))
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::OciManifest.as_str(),
+            "config": Descriptor::of(MediaType::OciConfig, &config),
+            "layers": described,
+        });
+        Self {
+            layers,
+            config,
+            manifest: manifest.to_string().into_bytes(),
+        }
+    }
+
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        Descriptor::of(MediaType::OciManifest, &self.manifest)
+    }
+}
