@@ -18,14 +18,16 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockname, getsockopt,
-    listen, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockname,
+    getsockopt, listen, recv, send, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod, fstat};
 use runtime_core::errno::of_io;
 use sha2::{Digest, Sha256};
 
+use crate::bootstrap::is_readable;
 use crate::failure::Failure;
+use crate::frame;
 
 /// Where sockets are, unless containerd says so.
 pub const DIRECTORY: &str = "/run/containerd/s";
@@ -38,6 +40,9 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
+
+/// How long a server may take to answer before it counts as busy.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// How often a socket that is gone, or whose server is, may be met before giving up.
 const ATTEMPTS: usize = 5;
@@ -147,7 +152,7 @@ pub fn listen_or_find(path: &Path) -> Result<Found, Failure> {
 ///
 /// As [`listen_or_find`].
 pub fn remove_if_dead(path: &Path) -> Result<(), Failure> {
-    if matches!(ask(path)?, Presence::Dead) {
+    if matches!(ask_patiently(path)?, Presence::Dead) {
         let _lock = lock(path)?;
         // A new server may have taken its place before the lock was free.
         if matches!(ask(path)?, Presence::Dead) {
@@ -192,16 +197,51 @@ enum Presence {
 }
 
 fn ask(path: &Path) -> Result<Presence, Failure> {
+    let (presence, _) = connect_to(path)?;
+    Ok(presence)
+}
+
+/// The same. What was being made when its server was killed has the socket open until it has
+/// noticed and ended, and looks like a server: but it never answers.
+fn ask_patiently(path: &Path) -> Result<Presence, Failure> {
+    let deadline = Instant::now() + ANSWER;
+    loop {
+        let (presence, client) = connect_to(path)?;
+        let Some(client) = client else {
+            return Ok(presence);
+        };
+        // An end without an answer may be that of the socket: then nobody can connect any more.
+        if hears_an_answer(&client, deadline) || Instant::now() >= deadline {
+            return Ok(presence);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Asks for nothing, which every server has an answer to.
+fn hears_an_answer(client: &OwnedFd, deadline: Instant) -> bool {
+    let question = frame::encode(frame::Kind::Request, 1, 0, &[]).unwrap_or_default();
+    let asked = send(client.as_raw_fd(), &question, MsgFlags::MSG_NOSIGNAL).is_ok();
+    asked
+        && is_readable(client, deadline).is_ok_and(|readable| readable)
+        && recv(client.as_raw_fd(), &mut [0], MsgFlags::empty()).is_ok_and(|count| count > 0)
+}
+
+/// What is at a path; if it is served, the connection.
+fn connect_to(path: &Path) -> Result<(Presence, Option<OwnedFd>), Failure> {
     let failed = |errno| Failure::call(format_args!("connect to {}", path.display()), errno);
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let client = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(failed)?;
     let address = UnixAddr::new(path).map_err(failed)?;
     match connect(client.as_raw_fd(), &address) {
-        Ok(()) => check_owner(&client, path).map(|()| Presence::Served),
+        Ok(()) => {
+            check_owner(&client, path)?;
+            Ok((Presence::Served, Some(client)))
+        }
         // It listens, and has not come to accept those that were here before.
-        Err(Errno::EAGAIN) => Ok(Presence::Served),
-        Err(Errno::ECONNREFUSED) => Ok(Presence::Dead),
-        Err(Errno::ENOENT) => Ok(Presence::Missing),
+        Err(Errno::EAGAIN) => Ok((Presence::Served, None)),
+        Err(Errno::ECONNREFUSED) => Ok((Presence::Dead, None)),
+        Err(Errno::ENOENT) => Ok((Presence::Missing, None)),
         Err(errno) => Err(failed(errno)),
     }
 }
@@ -359,6 +399,20 @@ mod tests {
             assert_eq!(listen_or_find(&path).is_ok(), is_accepted, "{open:o}");
             assert_eq!(mode(&directory), open, "it may be somebody's directory");
         }
+    }
+
+    #[test]
+    fn a_socket_that_something_has_open_that_is_about_to_end_is_dead_in_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let ghost = std::thread::spawn(move || {
+            // It is gone before it has said anything.
+            drop((listener.accept().unwrap(), listener));
+        });
+        remove_if_dead(&path).unwrap();
+        ghost.join().unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -102,6 +102,18 @@ impl Client {
         }
     }
 
+    /// Waits for the end of the connection: whoever served it has let go of everything.
+    pub fn until_closed(mut self) {
+        loop {
+            match self.socket.read(&mut [0; 4096]) {
+                Ok(1..) => {}
+                Ok(0) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return,
+                Err(error) => panic!("no end: {error}"),
+            }
+        }
+    }
+
     /// The response to a stream.
     pub fn response_to(&mut self, stream: u32) -> Result<Vec<u8>, Refusal> {
         let (of, response) = self.receive().expect("the shim is there");

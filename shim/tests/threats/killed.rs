@@ -50,7 +50,8 @@ enum Moment {
 struct Life<'a> {
     yard: &'a Yard,
     bundle: Bundle,
-    client: Client,
+    /// None once the shim was killed.
+    client: Option<Client>,
     server: i32,
     /// Init's, once somebody was told.
     pid: Option<u32>,
@@ -68,7 +69,7 @@ impl<'a> Life<'a> {
         let mut life = Self {
             yard,
             bundle,
-            client,
+            client: Some(client),
             server,
             pid: None,
         };
@@ -98,9 +99,10 @@ impl<'a> Life<'a> {
             Step::StartExec | Step::DeleteExec => "e".to_owned(),
             _ => String::new(),
         };
-        let client = &mut self.client;
+        let create = self.yard.create_request(&self.bundle);
+        let client = self.client();
         match step {
-            Step::Create => client.send(TASK, "Create", &self.yard.create_request(&self.bundle)),
+            Step::Create => client.send(TASK, "Create", &create),
             Step::Start | Step::StartExec => {
                 let request = task::StartRequest {
                     id,
@@ -132,7 +134,7 @@ impl<'a> Life<'a> {
 
     /// Hears the answer to it, and waits for what it has caused.
     fn hear(&mut self, step: Step, stream: u32) {
-        let payload = self.client.response_to(stream).unwrap();
+        let payload = self.client().response_to(stream).unwrap();
         let ended = match step {
             Step::Create => {
                 let created = task::CreateTaskResponse::parse_from_bytes(&payload).unwrap();
@@ -145,9 +147,18 @@ impl<'a> Life<'a> {
         };
         if let Some(exec) = ended {
             let wait = wait_request(&self.bundle.id, exec);
-            let stream = self.client.send(TASK, "Wait", &wait);
-            self.client.response_to(stream).unwrap();
+            let stream = self.client().send(TASK, "Wait", &wait);
+            self.client().response_to(stream).unwrap();
         }
+    }
+
+    fn kill_shim(&mut self) {
+        let client = self.client.take().unwrap();
+        kill_shim(self.server, client);
+    }
+
+    fn client(&mut self) -> &mut Client {
+        self.client.as_mut().unwrap()
     }
 
     /// Whether this is what `delete` may say.
@@ -195,14 +206,21 @@ fn further(id: &str) -> task::ExecProcessRequest {
     }
 }
 
+/// Kills a shim, and waits until containerd would see it: one of its threads may still be in a
+/// call when its leader is no more.
+fn kill_shim(server: i32, client: Client) {
+    room::kill(server);
+    client.until_closed();
+}
+
 /// How long a call takes when nobody is killed.
 fn duration_of(yard: &Yard, step: Step) -> Duration {
     let mut life = Life::before(yard, step);
     let started = Instant::now();
     let stream = life.send(step);
-    life.client.response_to(stream).unwrap();
+    life.client().response_to(stream).unwrap();
     let duration = started.elapsed();
-    room::kill(life.server);
+    life.kill_shim();
     yard.delete(&life.bundle);
     std::fs::remove_dir_all(&life.bundle.path).unwrap();
     duration
@@ -323,7 +341,7 @@ fn s04_killed_before_an_end_could_be_told() {
     });
     // Its next call comes after that.
     server_of(&mut Client::connect(&yard.socket()));
-    room::kill(server);
+    kill_shim(server, client);
     assert_eq!(yard.delete(&bundle), (pid, 7));
     is_gone(&yard, &bundle, pid);
     yard.close();
@@ -345,7 +363,7 @@ fn s04_killed_with_a_further_process_called_init() {
     client.kill(&bundle.id, "", 15).unwrap();
     assert_eq!(client.wait(&bundle.id, "").unwrap().exit_status, 5);
     client.delete(&bundle.id, "").unwrap();
-    room::kill(server);
+    kill_shim(server, client);
     assert_eq!(yard.delete(&bundle), (pid, 5));
     is_gone(&yard, &bundle, pid);
     yard.close();
