@@ -76,6 +76,7 @@ impl Layout {
     }
 
     fn complete(&self) -> Result<()> {
+        self.blobs.sync()?;
         if self.root.size_of(INDEX)?.is_none() {
             let index = json!({
                 "schemaVersion": 2,

@@ -255,7 +255,13 @@ impl Store {
 
     /// The directory of an algorithm's blobs, made if it is missing.
     fn algorithm_directory(&self, algorithm: Algorithm) -> Result<Directory> {
-        self.layout.blobs.make(algorithm.name(), layout::PRIVATE)
+        let blobs = &self.layout.blobs;
+        if let Some(directory) = blobs.child(algorithm.name())? {
+            return Ok(directory);
+        }
+        let directory = blobs.make(algorithm.name(), layout::PRIVATE)?;
+        blobs.sync()?;
+        Ok(directory)
     }
 }
 
