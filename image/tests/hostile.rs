@@ -4,8 +4,8 @@
 #[path = "network/mod.rs"]
 mod network;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use image::error::{Error, ErrorKind};
@@ -118,14 +118,20 @@ fn name(fake: &Fake) -> String {
     format!("{}/a/b:c", fake.name())
 }
 
-/// A layer that is long enough to break off in.
+/// A layer that is long enough to break off in, and its digest's digits.
+static LAYER: LazyLock<(Vec<u8>, String)> = LazyLock::new(|| {
+    let layer: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    let hex = image::Digest::of(&layer).hex().to_owned();
+    (layer, hex)
+});
+
 fn layer() -> Vec<u8> {
-    (0..300_000_u32).flat_map(u32::to_le_bytes).collect()
+    LAYER.0.clone()
 }
 
 /// The layer's path ends so.
 fn layer_hex() -> String {
-    image::Digest::of(&layer()).hex().to_owned()
+    LAYER.1.clone()
 }
 
 fn is_layer(seen: &Seen) -> bool {
@@ -760,7 +766,8 @@ fn a_proxy_is_asked_for_a_tunnel_and_hosts_can_be_excepted() {
 fn a_name_that_does_not_exist_and_a_closed_port_fail_at_once() {
     let mut settings = quick();
     settings.retry.first_pause = Duration::from_secs(600);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    // An address that no other test uses, so that nobody takes the port meanwhile.
+    let nobody = std::net::TcpListener::bind("127.0.0.77:0").expect("a port");
     let address = nobody.local_addr().expect("bound");
     drop(nobody);
     let attempt_port = attempt(settings.clone(), &format!("{address}/a/b:c"));

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 33] = [
+const PACKAGES: [(&str, &str); 34] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -17,6 +17,7 @@ const PACKAGES: [(&str, &str); 33] = [
     ("conmon", "conmon"),
     ("umoci", "umoci"),
     ("skopeo", "skopeo"),
+    ("docker-registry", "docker-registry"),
     ("mmdebstrap", "mmdebstrap"),
     ("criu", "criu"),
     ("dpkg", "dpkg-deb"),

@@ -109,9 +109,9 @@ fn explain_io(text: String, error: &io::Error, authority: &str) -> Explained {
 
 fn explain_tls(error: &rustls::Error, authority: &str) -> Explained {
     let advice = match error {
-        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
-            " (its authority's certificate belongs in certs.d, as ca.crt)"
-        }
+        rustls::Error::InvalidCertificate(
+            rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature,
+        ) => " (its authority's certificate belongs in certs.d, as ca.crt)",
         rustls::Error::InvalidMessage(_) => {
             " (it may speak plain HTTP, which only the configuration can permit)"
         }

@@ -5,10 +5,11 @@ pub(crate) mod certificates;
 pub(crate) mod debian;
 pub(crate) mod fake;
 
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use image::document::{Descriptor, MediaType};
+use image::document::{Compression, Descriptor, MediaType};
 use image::progress::{Event, Progress};
 use image::registry::Settings;
 use image::registry::settings::{Retry, Roots, Timeouts};
@@ -75,14 +76,31 @@ pub(crate) struct Made {
 impl Made {
     pub(crate) fn new(layers: &[&[u8]]) -> Self {
         let layers: Vec<Vec<u8>> = layers.iter().map(|layer| layer.to_vec()).collect();
-        let diff_ids: Vec<String> = layers
+        Self::with(layers.clone(), layers, Compression::None)
+    }
+
+    /// With layers that nobody needs to compress on their way.
+    pub(crate) fn compressed(layers: &[&[u8]]) -> Self {
+        let plain: Vec<Vec<u8>> = layers.iter().map(|layer| layer.to_vec()).collect();
+        let gzip = |layer: &Vec<u8>| {
+            let level = flate2::Compression::fast();
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(layer).expect("in memory");
+            encoder.finish().expect("in memory")
+        };
+        let packed = plain.iter().map(gzip).collect();
+        Self::with(plain, packed, Compression::Gzip)
+    }
+
+    fn with(plain: Vec<Vec<u8>>, layers: Vec<Vec<u8>>, compression: Compression) -> Self {
+        let diff_ids: Vec<String> = plain
             .iter()
             .map(|layer| image::Digest::of(layer).to_string())
             .collect();
         let config = json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["true"]},
             "rootfs": {"type": "layers", "diff_ids": diff_ids}});
         let config = config.to_string().into_bytes();
-        let tar = MediaType::from("application/vnd.oci.image.layer.v1.tar".to_owned());
+        let tar = MediaType::layer(compression);
         let described: Vec<Descriptor> = layers
             .iter()
             .map(|layer| Descriptor::of(tar.clone(), layer))
