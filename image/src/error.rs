@@ -6,7 +6,7 @@ use std::io;
 use runtime_core::errno::{self, Words};
 
 /// Shorthand for results of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation failed.
 ///

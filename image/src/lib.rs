@@ -20,6 +20,7 @@ pub mod copy;
 pub mod digest;
 pub mod document;
 pub mod error;
+pub mod layer;
 pub mod platform;
 pub mod progress;
 pub mod pull;

@@ -1,0 +1,10 @@
+//! Layers: archives become directories, and directories archives, by the rules.
+//!
+//! Archives are made here byte by byte, so that they can be wrong in every way; what came of
+//! them is looked at in the file system.
+
+mod archive;
+mod hostile;
+mod rules;
+mod scene;
+mod tree;
