@@ -220,6 +220,13 @@ fn what_is_too_large_for_one_request_is_sent_in_pieces() {
     scene.push(quick(), &fake, None).expect("pushed");
     scene.arrived(&taken);
 
+    let (short, taken) = registry(|seen| {
+        let is_large = seen.is("PUT", "/session") && seen.body.len() > 16 << 20;
+        is_large.then(Vec::new)
+    });
+    scene.push(quick(), &short, None).expect("pushed");
+    scene.arrived(&taken);
+
     let (narrow, _) = registry(|seen| (!seen.body.is_empty()).then(|| answer(413, &[], b"")));
     let error = scene.push(quick(), &narrow, None).expect_err("never");
     assert!(error.to_string().contains("takes no blob"), "{error}");

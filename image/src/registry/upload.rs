@@ -126,7 +126,13 @@ impl Upload<'_> {
                     piece = Some(PIECE);
                 }
                 Err(Failed::TooLarge) => return Err(self.too_large()),
-                Err(Failed::Broken(broken)) => attempts.pause(broken, self.progress)?,
+                Err(Failed::Broken(broken)) => {
+                    // What stands before registries often cuts long requests off without a word.
+                    if broken.error.kind() == ErrorKind::Unreachable && self.blob.size > PIECE {
+                        piece = piece.or(Some(PIECE));
+                    }
+                    attempts.pause(broken, self.progress)?;
+                }
             }
         }
     }
