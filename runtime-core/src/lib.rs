@@ -54,4 +54,4 @@ pub use plan::{CgroupDriver, Plan, PlanOptions};
 pub use process::{Exit, Process};
 pub use runtime::{CreateOptions, Rootless, Runtime};
 pub use state::Status;
-pub use statistics::{OomWatch, Statistics};
+pub use statistics::{OomWatch, ProcessCgroups, Statistics};

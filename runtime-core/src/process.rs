@@ -98,6 +98,13 @@ impl Process {
         pidfd::open(pid).map(|pidfd| Self::new(pid, pidfd))
     }
 
+    /// The same process, held once more.
+    pub(crate) fn try_clone(&self) -> Result<Self, Errno> {
+        let pidfd = self.pidfd.try_clone();
+        let pidfd = pidfd.map_err(|error| crate::errno::of_io(&error))?;
+        Ok(Self::new(self.pid, pidfd))
+    }
+
     /// What [`Container::exec`](crate::Container::exec) was asked for this process and could not
     /// give; of a container's first process, [`Container::warnings`](crate::Container::warnings)
     /// tells.

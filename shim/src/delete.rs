@@ -16,7 +16,7 @@
 //! `bootstrap.json`.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use containerd_shim_protos::api::DeleteResponse;
 use nix::errno::Errno;
@@ -26,12 +26,11 @@ use protobuf::{Message, MessageField};
 use runtime_core::bundle::read_document;
 use runtime_core::errno::of_io;
 use runtime_core::{ContainerId, ErrorKind, Runtime, Status};
-use serde::Deserialize;
 
 use crate::exit_record::ExitRecord;
 use crate::failure::Failure;
+use crate::foreign::Foreign;
 use crate::options::Options;
-use crate::other_runtime;
 use crate::socket;
 use crate::start::Caller;
 
@@ -40,10 +39,6 @@ const KILLED: u32 = 137;
 
 /// What containerd says when nobody knows.
 const UNKNOWN: u32 = 255;
-
-/// How long another runtime may take: containerd gives all of this 5 s.
-const QUESTION_PATIENCE: Duration = Duration::from_secs(1);
-const REMOVAL_PATIENCE: Duration = Duration::from_millis(3500);
 
 /// Mounts on one directory, one over the other.
 const MOST_MOUNTS: usize = 1024;
@@ -85,7 +80,7 @@ pub fn delete(caller: &Caller) -> Result<Deleted, Failure> {
     let root = options.runtime_root(&arguments.namespace)?;
     let removed = match options.is_foreign() {
         false => remove(&root, &id, caller, &mut troubles),
-        true => remove_foreign(&options.binary_name, &root, &id),
+        true => remove_foreign(&options, &root, &id, &bundle),
     };
     let unmounted = unmount_below(&bundle.join("rootfs"));
     if let Err(failure) = remove_dead_socket(&bundle) {
@@ -137,34 +132,17 @@ fn shell_code(exit: runtime_core::Exit) -> u32 {
     exit.shell_code().unsigned_abs()
 }
 
-/// What `state` of any runtime says.
-#[derive(Deserialize)]
-struct StateAnswer {
-    status: String,
-    #[serde(default)]
-    pid: u32,
-}
-
 /// Removes a container of another runtime.
-fn remove_foreign(binary: &str, root: &Path, id: &ContainerId) -> Result<Option<End>, Failure> {
-    let root = root.display().to_string();
-    let state = other_runtime::call(
-        binary,
-        &["--root", &root, "state", id.as_str()],
-        QUESTION_PATIENCE,
-    );
-    // Without a state there is no container, or a broken one that is deleted all the same.
-    let state = state
-        .ok()
-        .and_then(|json| serde_json::from_slice::<StateAnswer>(&json).ok());
-    other_runtime::call(
-        binary,
-        &["--root", &root, "delete", "--force", id.as_str()],
-        REMOVAL_PATIENCE,
-    )?;
-    Ok(state.map(|state| End {
-        pid: state.pid,
-        status: (state.status != "stopped").then_some(KILLED),
+fn remove_foreign(
+    options: &Options,
+    root: &Path,
+    id: &ContainerId,
+    bundle: &Path,
+) -> Result<Option<End>, Failure> {
+    let found = Foreign::new(options, root, bundle).remove(id.as_str())?;
+    Ok(found.map(|found| End {
+        pid: found.pid,
+        status: (!found.had_ended).then_some(KILLED),
     }))
 }
 
@@ -285,7 +263,7 @@ fn remove_dead_socket(bundle: &Path) -> Result<(), Failure> {
 }
 
 fn address_in(bootstrap: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
+    #[derive(serde::Deserialize)]
     struct Bootstrap {
         address: String,
     }
@@ -321,7 +299,7 @@ mod tests {
         assert_eq!(recent(told(end(7, Some(137)), bundle.path())), (7, 137));
         assert_eq!(recent(told(end(7, None), bundle.path())), (7, 255));
         assert_eq!(recent(told(end(0, Some(137)), bundle.path())), (7, 137));
-        let record = ExitRecord::new(7, 3, UNIX_EPOCH + Duration::from_secs(5));
+        let record = ExitRecord::new(7, 3, UNIX_EPOCH + std::time::Duration::from_secs(5));
         record.write(bundle.path()).unwrap();
         assert_eq!(told(end(7, None), bundle.path()), (7, 3, 5));
         assert_eq!(told(None, bundle.path()), (7, 3, 5));

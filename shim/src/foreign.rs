@@ -1,5 +1,11 @@
 //! Another runtime's binary, with runc's command line: the only file that knows what such a
-//! binary is called with, and what it says when it fails.
+//! binary is called with.
+//!
+//! ```text
+//!  Foreign (engine of a server), remove (delete), features (-info)
+//!     └─▶ call.rs: one run of the binary, with a deadline ──▶ words.rs, log.rs: why it failed
+//!         └─▶ adoption.rs: whose child the container is;  console.rs: its terminal
+//! ```
 //!
 //! The container's processes are children of the runtime, which ends; while a call runs this
 //! program is a child subreaper (prctl(2)), and becomes their parent.
@@ -7,15 +13,18 @@
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use runtime_core::Process;
 use runtime_core::errno::of_io;
+use runtime_core::statistics::{OomWatch, ProcessCgroups, Statistics};
+use runtime_core::{ErrorKind, Process};
 
 use self::adoption::Adoption;
 use self::call::{Call, Input};
 use self::console::Console;
+use self::words::Operation;
 use crate::bundle_files;
 use crate::engine::{ChildStdio, Created};
 use crate::failure::{Code, Failure};
@@ -26,12 +35,21 @@ mod call;
 mod console;
 mod log;
 mod sys;
+mod words;
 
 /// How long a call may take that does little.
 const SHORT: Duration = Duration::from_secs(30);
 
 /// How long a call may take that runs hooks, or CRIU.
 const LONG: Duration = Duration::from_secs(600);
+
+/// How long a runtime may take to say what it can do.
+const FEATURES: Duration = Duration::from_secs(5);
+
+/// How long it may take when a container is removed whose shim is gone: containerd gives all of
+/// this 5 s.
+const QUESTION: Duration = Duration::from_secs(1);
+const REMOVAL: Duration = Duration::from_millis(3500);
 
 /// A runtime and what it is called with.
 #[derive(Clone, Debug)]
@@ -44,99 +62,39 @@ pub struct Foreign {
     no_pivot_root: bool,
     no_new_keyring: bool,
     criu_work_path: String,
+    /// What is known of the container's cgroups since it was created: init may leave them. Held
+    /// for moments only.
+    cgroups: Arc<Mutex<Option<Arc<ProcessCgroups>>>>,
 }
 
-/// What a failed call is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    Create,
-    Start,
-    Exec,
-    Kill,
-    KillAll,
-    Delete,
-    Pause,
-    Resume,
-    Processes,
-    Update,
-    Checkpoint,
-    Restore,
+/// How a container was found that is gone now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Init's number; 0 when it has ended.
+    pub(crate) pid: u32,
+    pub(crate) had_ended: bool,
 }
 
-impl Operation {
-    const fn prefix(self) -> &'static str {
-        match self {
-            Self::Create => "OCI runtime create failed",
-            Self::Start => "OCI runtime start failed",
-            Self::Exec => "OCI runtime exec failed",
-            Self::Kill => "OCI runtime kill failed",
-            Self::KillAll => "OCI runtime killall failed",
-            Self::Delete => "OCI runtime delete failed",
-            Self::Pause => "OCI runtime pause failed",
-            Self::Resume => "OCI runtime resume failed",
-            Self::Processes => "OCI runtime ps failed",
-            Self::Update => "OCI runtime update failed",
-            Self::Checkpoint => "OCI runtime checkpoint failed",
-            Self::Restore => "OCI runtime restore failed",
-        }
-    }
-
-    /// The failure that a runtime's words mean.
-    fn failure(self, words: &str) -> Failure {
-        let lower = words.to_lowercase();
-        let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-        let is_kill = matches!(self, Self::Kill | Self::KillAll);
-        // What does not exist for these may be a file of the container.
-        let launches = matches!(
-            self,
-            Self::Create | Self::Exec | Self::Restore | Self::Start
-        );
-        let is_missing = says(&NO_CONTAINER) || !launches && says(&["does not exist"]);
-        if is_kill && says(&NOT_RUNNING) {
-            return Failure::not_found(format!("process already finished: {words}"));
-        }
-        if is_kill && is_missing {
-            return Failure::not_found(format!("no such container: {words}"));
-        }
-        let code = if is_missing || says(&["container not running"]) {
-            Code::NOT_FOUND
-        } else if says(&TAKEN) {
-            Code::ALREADY_EXISTS
-        } else if says(&WRONG_STATUS) {
-            Code::FAILED_PRECONDITION
-        } else {
-            Code::UNKNOWN
-        };
-        Failure::new(code, format!("{}: {words}", self.prefix()))
-    }
+/// What `state` of any runtime says.
+#[derive(serde::Deserialize)]
+struct StateAnswer {
+    status: String,
+    #[serde(default)]
+    pid: u32,
 }
 
-/// What kill says of a process that has ended, in small letters.
-const NOT_RUNNING: [&str; 3] = ["process already finished", "not running", "no such process"];
-
-/// What runtimes say of a container that is not there. crun has no words for it but open(2)'s.
-const NO_CONTAINER: [&str; 3] = [
-    "container does not exist",
-    "/status`: no such file",
-    "cannot open directory",
-];
-
-/// What they say of an id that is taken.
-const TAKEN: [&str; 2] = ["given id already exists", "` already exists"];
-
-/// What they say of a container that is not in the right state for it.
-const WRONG_STATUS: [&str; 9] = [
-    "cannot exec in a",
-    "cannot start a",
-    "cannot delete container",
-    "invalid state transition",
-    "container not paused",
-    "container paused",
-    "is not in `created`",
-    "the container is not stopped",
-    // crun's start of a container that has been started.
-    "/exec.fifo`: no such file",
-];
+/// What a runtime says that it can do: the JSON of runtime-spec's features.
+///
+/// # Errors
+///
+/// It can't be run, fails, or takes too long.
+pub(crate) fn features(binary: &str) -> Result<Vec<u8>, Failure> {
+    // It is asked without a bundle, so without a log.
+    let nowhere = Path::new("");
+    let mut call = Call::new(Path::new(binary), nowhere, Operation::Features, FEATURES);
+    call.switch("features", true);
+    call.run_alone(Input::Nothing).map(|said| said.stdout)
+}
 
 impl Foreign {
     pub(crate) fn new(options: &Options, root: &Path, bundle: &Path) -> Self {
@@ -148,6 +106,7 @@ impl Foreign {
             no_pivot_root: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
             criu_work_path: options.criu_work_path.clone(),
+            cgroups: Arc::default(),
         }
     }
 
@@ -190,8 +149,8 @@ impl Foreign {
         let launched = self.launch(call, id, stdio, &self.bundle.join("init.pid"));
         launched
             .map(|process| Created {
+                warnings: self.note_cgroups(&process),
                 process,
-                warnings: Vec::new(),
                 shares_pid_namespace: shares_pid_namespace(&self.bundle),
             })
             .inspect_err(|_| {
@@ -200,6 +159,43 @@ impl Foreign {
                     self.delete(id, true).ok();
                 }
             })
+    }
+
+    /// Remembers where the container is counted, while init is still where the runtime has put
+    /// it. A container without cgroups of its own runs all the same.
+    fn note_cgroups(&self, init: &Process) -> Vec<String> {
+        let (cgroups, warnings) = match ProcessCgroups::of(init) {
+            Ok(cgroups) => (Some(Arc::new(cgroups)), Vec::new()),
+            Err(error) => (None, vec![format!("no statistics: {error}")]),
+        };
+        *self.cgroups.lock().unwrap_or_else(PoisonError::into_inner) = cgroups;
+        warnings
+    }
+
+    fn noted_cgroups(&self) -> Option<Arc<ProcessCgroups>> {
+        let noted = self.cgroups.lock();
+        noted.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn statistics(&self, id: &str) -> Result<Statistics, Failure> {
+        let cgroups = self.noted_cgroups().ok_or_else(|| {
+            Failure::not_found(format!(
+                "statistics of {id}: {} has given it no cgroup of its own",
+                self.binary.display()
+            ))
+        })?;
+        let statistics = cgroups.statistics();
+        statistics.map_err(|error| Failure::of_runtime("OCI runtime events failed", &error))
+    }
+
+    pub(crate) fn watch_memory(&self) -> Result<Option<OomWatch>, Failure> {
+        match self.noted_cgroups().map(|cgroups| cgroups.watch_oom()) {
+            None => Ok(None),
+            Some(Err(error)) if error.kind() == ErrorKind::NotRunning => Ok(None),
+            Some(watch) => {
+                watch.map_err(|error| Failure::of_runtime("watch the memory limit", &error))
+            }
+        }
     }
 
     pub(crate) fn start(&self, id: &str) -> Result<(), Failure> {
@@ -285,6 +281,22 @@ impl Foreign {
             Err(failure) if failure.code == Code::NOT_FOUND => Ok(()),
             deleted => deleted,
         }
+    }
+
+    /// Removes a container whose shim is gone, in the time that containerd gives; says how it was
+    /// found.
+    pub(crate) fn remove(&self, id: &str) -> Result<Option<Found>, Failure> {
+        let asked = self.call(Operation::State, QUESTION, "state");
+        // Without a state there is no container, or a broken one that is deleted all the same.
+        let state = asked.run(id, Input::Nothing).ok();
+        let state = state.and_then(|said| serde_json::from_slice::<StateAnswer>(&said.stdout).ok());
+        let mut call = self.call(Operation::Delete, REMOVAL, "delete");
+        call.switch("--force", true);
+        call.of(id)?;
+        Ok(state.map(|state| Found {
+            pid: state.pid,
+            had_ended: state.status == "stopped",
+        }))
     }
 
     pub(crate) fn pause(&self, id: &str) -> Result<(), Failure> {
@@ -428,70 +440,4 @@ fn shares_pid_namespace(bundle: &Path) -> bool {
     !namespaces.into_iter().flatten().any(|namespace| {
         namespace.kind.as_ref().is_some_and(|kind| kind.0 == "pid") && namespace.path.is_none()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_runtimes_words_have_the_codes_that_containerd_decides_by() {
-        use Operation::{Create, Delete, Exec, Kill, Processes, Start};
-        let cases = [
-            (Kill, "container not running", Code::NOT_FOUND),
-            (Kill, "os: process already finished", Code::NOT_FOUND),
-            (Kill, "kill container: No such process", Code::NOT_FOUND),
-            (Kill, "container does not exist", Code::NOT_FOUND),
-            (Kill, "invalid signal", Code::UNKNOWN),
-            (Delete, "container x does not exist", Code::NOT_FOUND),
-            (
-                Delete,
-                "cannot open directory '/run/x': No such file or directory",
-                Code::NOT_FOUND,
-            ),
-            (
-                Processes,
-                "error opening file `/run/x/status`: No such file or directory",
-                Code::NOT_FOUND,
-            ),
-            (
-                Delete,
-                "cannot delete container x that is not stopped: running",
-                Code::FAILED_PRECONDITION,
-            ),
-            (Create, "bundle /b does not exist", Code::UNKNOWN),
-            (
-                Create,
-                "container with given ID already exists",
-                Code::ALREADY_EXISTS,
-            ),
-            (Create, "container `x` already exists", Code::ALREADY_EXISTS),
-            (
-                Create,
-                "exec: \"x\": executable file not found in $PATH",
-                Code::UNKNOWN,
-            ),
-            (
-                Exec,
-                "cannot exec in a stopped container",
-                Code::FAILED_PRECONDITION,
-            ),
-            (
-                Start,
-                "cannot start an already running container",
-                Code::FAILED_PRECONDITION,
-            ),
-        ];
-        for (operation, words, code) in cases {
-            let failure = operation.failure(words);
-            assert_eq!(failure.code, code, "{operation:?}: {words}");
-            assert!(failure.message.ends_with(words), "{failure}");
-        }
-        let message = |operation: Operation, words| operation.failure(words).message;
-        assert_eq!(message(Create, "no"), "OCI runtime create failed: no");
-        assert_eq!(
-            message(Kill, "container not running"),
-            "process already finished: container not running"
-        );
-    }
 }

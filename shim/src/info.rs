@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
 
 use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
 use protobuf::well_known_types::any::Any;
@@ -12,17 +11,14 @@ use runtime_core::Features;
 
 use crate::bootstrap;
 use crate::failure::Failure;
+use crate::foreign;
 use crate::options::Options;
-use crate::other_runtime;
 
 /// The runtime's name, as containerd's configuration has it.
 pub const NAME: &str = "io.containerd.tare.v1";
 
 /// The type of the features, whose value is JSON.
 const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
-
-/// How long another runtime may take to say what it can do.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The commit that this program was built from, if the build knew it.
 const REVISION: &str = match option_env!("TARE_COMMIT") {
@@ -75,7 +71,7 @@ pub fn info(input: impl AsFd + Read) -> Result<Vec<u8>, Failure> {
 /// The features as JSON: tare's own, or what the runtime says that the options name.
 fn features(options: &Options) -> Result<Vec<u8>, Failure> {
     if options.is_foreign() {
-        return other_runtime::call(&options.binary_name, &["features"], PATIENCE);
+        return foreign::features(&options.binary_name);
     }
     let json = serde_json::to_vec(&Features::of_this_library());
     json.map_err(|error| Failure::unknown(format!("encode the features: {error}")))
@@ -144,8 +140,8 @@ mod tests {
         // It says the word that it is asked with.
         assert_eq!(named("echo").unwrap().features.value, b"features\n");
         let failure = named("/nonexistent/runc").unwrap_err();
-        let expected = "run /nonexistent/runc: no such file or directory (ENOENT)";
-        assert_eq!(failure.message, expected);
+        let expected = "OCI runtime features failed: run /nonexistent/runc: no such file or directory (ENOENT)";
+        assert!(failure.message.starts_with(expected), "{failure}");
     }
 
     #[test]

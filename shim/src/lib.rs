@@ -22,7 +22,6 @@ pub mod log;
 mod metrics;
 pub mod mounts;
 pub mod options;
-mod other_runtime;
 pub mod poller;
 pub mod publisher;
 mod sandbox;

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use runtime_core::statistics::Statistics;
 use runtime_core::{Exit, Process};
 use serde_json::json;
 use shim::engine::{ChildStdio, Engine};
@@ -424,6 +425,83 @@ fn limits_are_changed_by_a_runtime_that_can() {
             "{refused}"
         );
         drop(kept);
+        ended(&init);
+        setting.finish();
+    });
+}
+
+/// What it has in memory, in bytes, and its limit.
+fn memory(statistics: &Statistics) -> (u64, Option<u64>) {
+    match statistics {
+        Statistics::V1(v1) => (
+            v1.memory.usage.usage.unwrap_or_default(),
+            v1.memory.usage.limit,
+        ),
+        Statistics::V2(v2) => (
+            v2.memory.usage.unwrap_or_default(),
+            v2.memory.limit.map(|limit| limit.value_or(u64::MAX)),
+        ),
+    }
+}
+
+#[test]
+fn a_container_is_counted_whoever_has_made_it() {
+    needs!(Fact::Cgroup("memory"));
+    with_each(&ALL, |kind| {
+        let setting = Setting::new(kind, |bundle| {
+            let limit = json!({"limit": 64 << 20});
+            let bundle = bundle.set("/linux/resources/memory", limit);
+            bundle.script("head -c 8000000 /dev/zero >/dev/shm/a; echo full; sleep 100")
+        });
+        let kept = Kept(&setting);
+        let (engine, id) = (&setting.engine, setting.id());
+        let (init, mut output) = setting.create().unwrap();
+        engine.start(id).unwrap();
+        assert_eq!(output.line(), "full");
+        let statistics = engine.statistics(id).unwrap();
+        let (usage, limit) = memory(&statistics);
+        assert!(usage > 8_000_000, "{usage}");
+        assert_eq!(limit, Some(64 << 20));
+        let network = statistics.network().unwrap();
+        assert!(network.iter().any(|one| one.name == "lo"), "{network:?}");
+        init.signal(libc::SIGKILL).unwrap();
+        ended(&init);
+        assert_eq!(engine.delete(id, true), Ok(Vec::new()));
+        let failure = engine.statistics(id).unwrap_err();
+        assert_eq!(failure.code, Code::NOT_FOUND, "{failure}");
+        drop(kept);
+        setting.finish();
+    });
+}
+
+#[test]
+fn kills_for_want_of_memory_are_told_whoever_has_made_the_container() {
+    needs!(Fact::Cgroup("memory"));
+    with_each(&ALL, |kind| {
+        let setting = Setting::new(kind, |bundle| {
+            let limit = json!({"limit": 16 << 20});
+            let bundle = bundle.set("/linux/resources/memory", limit);
+            bundle.script("tail /dev/zero; sleep 100")
+        });
+        let kept = Kept(&setting);
+        let (engine, id) = (&setting.engine, setting.id());
+        let (init, _output) = setting.create().unwrap();
+        let mut watch = engine.watch_memory(id).unwrap().unwrap();
+        assert_eq!(watch.kills(), Ok(0));
+        engine.start(id).unwrap();
+        let mut kills = 0;
+        let end = Instant::now() + Duration::from_secs(60);
+        while kills == 0 && Instant::now() < end {
+            let timeout = nix::poll::PollTimeout::try_from(end - Instant::now()).unwrap();
+            let mut polled = [nix::poll::PollFd::new(
+                watch.as_fd(),
+                nix::poll::PollFlags::POLLIN,
+            )];
+            nix::poll::poll(&mut polled, timeout).unwrap();
+            kills += watch.kills().unwrap();
+        }
+        assert!(kills > 0, "nobody was killed");
+        drop((watch, kept));
         ended(&init);
         setting.finish();
     });

@@ -8,9 +8,12 @@
 //!  Container::watch_oom ──▶ OomWatch: one descriptor to poll, and what has happened since
 //! ```
 //!
+//! [`ProcessCgroups`] gives the same of what another runtime has started.
+//!
 //! A number is there if the kernel has it, and None if it has not: nothing is made up, and a
 //! controller that is missing is no error. [`parse`] is pure.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use self::files::{Buffer, Files};
@@ -21,12 +24,14 @@ use crate::runtime::procfs;
 
 pub use self::counters::Counters;
 pub use self::network::NetworkInterface;
+pub use self::of_process::ProcessCgroups;
 pub use self::oom::OomWatch;
 pub use crate::plan::cgroup::Limit;
 
 mod counters;
 mod files;
 mod network;
+mod of_process;
 mod oom;
 pub mod parse;
 pub mod v1;
@@ -189,22 +194,11 @@ impl Container {
     /// The counters of its cgroups; None when there are none any more.
     fn counted(&self) -> Result<Option<Statistics>, CgroupError> {
         let places = self.places()?;
-        let mut buffer = Buffer::default();
-        let statistics = match places.first() {
-            None => return Ok(None),
-            Some(place) if place.is_v1() => Statistics::V1(v1::read(&places, &mut buffer)?),
-            Some(place) => Statistics::V2(v2::read(&mut Files::new(place, &mut buffer))?),
-        };
-        // A file that is missing in a directory that has been removed says nothing, and neither
-        // does a directory that is missing because the container is being deleted.
-        let is_whole = places.iter().all(Place::is_there)
-            && (self.are_all_of(&places) || matches!(self.init_process(), Ok(Some(_))));
-        Ok(is_whole.then_some(statistics))
-    }
-
-    fn are_all_of(&self, places: &[Place]) -> bool {
-        let mut recorded = self.record().cgroup_paths.values().map(Path::new);
-        recorded.all(|path| places.iter().any(|place| place.path() == path))
+        let statistics = count(&places, &mut Buffer::default())?;
+        // A directory that is missing because the container is being deleted says nothing.
+        let is_whole = are_all_of(&self.record().cgroup_paths, &places)
+            || matches!(self.init_process(), Ok(Some(_)));
+        Ok(statistics.filter(|_| is_whole))
     }
 
     fn network(&self) -> Result<Option<Vec<NetworkInterface>>, Error> {
@@ -226,6 +220,23 @@ impl Container {
             ),
         }
     }
+}
+
+/// Whether every recorded directory was found.
+fn are_all_of(recorded: &BTreeMap<String, String>, places: &[Place]) -> bool {
+    let mut recorded = recorded.values().map(Path::new);
+    recorded.all(|path| places.iter().any(|place| place.path() == path))
+}
+
+/// The counters of these directories; None without any, or when one of them has been removed.
+fn count(places: &[Place], buffer: &mut Buffer) -> Result<Option<Statistics>, CgroupError> {
+    let statistics = match places.first() {
+        None => return Ok(None),
+        Some(place) if place.is_v1() => Statistics::V1(v1::read(places, buffer)?),
+        Some(place) => Statistics::V2(v2::read(&mut Files::new(place, buffer))?),
+    };
+    // A file that is missing in a directory that has been removed says nothing.
+    Ok(places.iter().all(Place::is_there).then_some(statistics))
 }
 
 /// What was read, unless the cgroup has been removed meanwhile.

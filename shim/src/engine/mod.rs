@@ -10,7 +10,7 @@ use std::path::Path;
 use runtime_core::Process;
 use runtime_core::statistics::{OomWatch, Statistics};
 
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::foreign::Foreign;
 use crate::options::{CheckpointOptions, Options};
 
@@ -249,18 +249,15 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// NOT_FOUND when it has ended; UNIMPLEMENTED for another runtime's.
+    /// NOT_FOUND when it has ended, or another runtime has given it no cgroup of its own.
     pub fn statistics(&self, id: &str) -> Result<Statistics, Failure> {
         match self {
             Self::Tare(tare) => tare.statistics(id),
-            Self::Foreign(_) => Err(Failure::new(
-                Code::UNIMPLEMENTED,
-                format!("statistics of {id}: its runtime is not tare"),
-            )),
+            Self::Foreign(foreign) => foreign.statistics(id),
         }
     }
 
-    /// Watches its memory limit; nothing where there is no such controller, or another runtime.
+    /// Watches its memory limit; nothing where there is no such controller.
     ///
     /// # Errors
     ///
@@ -268,7 +265,7 @@ impl Engine {
     pub fn watch_memory(&self, id: &str) -> Result<Option<OomWatch>, Failure> {
         match self {
             Self::Tare(tare) => tare.watch_memory(id),
-            Self::Foreign(_) => Ok(None),
+            Self::Foreign(foreign) => foreign.watch_memory(),
         }
     }
 }

@@ -15,7 +15,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use runtime_core::errno::of_io;
 use runtime_core::{Exit, Process};
 
-use super::{Operation, adoption, log, sys};
+use super::words::Operation;
+use super::{adoption, log, sys};
 use crate::failure::{Code, Failure};
 
 /// How much of what is printed is kept, in bytes: the numbers of very many processes.
@@ -98,6 +99,11 @@ impl Call {
     /// Runs it for a container. At the deadline it is killed.
     pub(super) fn run(mut self, id: &str, input: Input<'_>) -> Result<Said, Failure> {
         self.command.arg(id).args(self.last.take());
+        self.run_alone(input)
+    }
+
+    /// Runs it as it is. At the deadline it is killed.
+    pub(super) fn run_alone(mut self, input: Input<'_>) -> Result<Said, Failure> {
         let log_start = log::length(&self.log);
         let mut printed = self.connect(input)?;
         let process = adoption::spawn(&mut self.command);
@@ -192,10 +198,9 @@ impl Call {
         match words {
             Some(words) => self.operation.failure(&words),
             None => Failure::unknown(format!(
-                "{}: {}: {exit}, and it has not said why in {}",
+                "{}: {}: {exit}, and it has not said why",
                 self.operation.prefix(),
                 self.binary.display(),
-                self.log.display()
             )),
         }
     }
