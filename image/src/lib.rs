@@ -15,6 +15,7 @@
 //! directory: what it needs comes in as a value.
 #![cfg_attr(not(test), deny(unsafe_code))]
 
+pub mod archive;
 pub mod convert;
 pub mod copy;
 pub mod digest;

@@ -10,8 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// The largest document, in bytes. distribution-spec asks for at least 4 MiB of a manifest.
 pub const MAX_DOCUMENT: u64 = 8 << 20;
 
-/// Parses `bytes` as one object; `what` names the document in errors.
-pub(super) fn object(bytes: &[u8], what: &str) -> Result<Value> {
+/// Parses `bytes`; `what` names the document in errors.
+pub(crate) fn strict(bytes: &[u8], what: &str) -> Result<Value> {
     if bytes.len() as u64 > MAX_DOCUMENT {
         let message = format!(
             "{what}: {} bytes, and {MAX_DOCUMENT} is the most",
@@ -20,6 +20,12 @@ pub(super) fn object(bytes: &[u8], what: &str) -> Result<Value> {
         return Err(Error::new(ErrorKind::Corrupt, message));
     }
     let Strict(value) = serde_json::from_slice(bytes).map_err(|error| corrupt(what, error))?;
+    Ok(value)
+}
+
+/// The same, where only an object will do.
+pub(super) fn object(bytes: &[u8], what: &str) -> Result<Value> {
+    let value = strict(bytes, what)?;
     if !value.is_object() {
         return Err(Error::new(
             ErrorKind::Corrupt,
@@ -30,7 +36,7 @@ pub(super) fn object(bytes: &[u8], what: &str) -> Result<Value> {
 }
 
 /// A checked object as a type.
-pub(super) fn typed<T: DeserializeOwned>(value: Value, what: &str) -> Result<T> {
+pub(crate) fn typed<T: DeserializeOwned>(value: Value, what: &str) -> Result<T> {
     serde_json::from_value(value).map_err(|error| corrupt(what, error))
 }
 

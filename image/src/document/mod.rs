@@ -14,6 +14,7 @@ pub use config::{Execution, Health, History, ImageConfig, RootFilesystem};
 pub use descriptor::Descriptor;
 pub use index::Index;
 pub use json::MAX_DOCUMENT;
+pub(crate) use json::{strict, typed};
 pub use manifest::Manifest;
 pub use media::{Compression, MediaType};
 

@@ -15,7 +15,7 @@ mod apply;
 mod decompress;
 mod ids;
 mod limits;
-mod pipeline;
+pub(crate) mod pipeline;
 mod sys;
 pub mod tar;
 mod tree;

@@ -24,11 +24,11 @@ const AHEAD: usize = 8;
 
 /// What went through.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Passed {
+pub(crate) struct Passed {
     /// Of what came out.
-    pub(super) digest: Digest,
-    pub(super) compressed_size: u64,
-    pub(super) uncompressed_size: u64,
+    pub(crate) digest: Digest,
+    pub(crate) compressed_size: u64,
+    pub(crate) uncompressed_size: u64,
 }
 
 /// Decompresses `source` and gives `consume`, on a thread of its own, what comes out. What it
@@ -36,7 +36,7 @@ pub(super) struct Passed {
 ///
 /// # Errors
 /// What decompressing fails with, or else what `consume` fails with.
-pub(super) fn run<T: Send>(
+pub(crate) fn run<T: Send>(
     source: impl Read,
     compression: Compression,
     algorithm: Algorithm,
@@ -156,7 +156,7 @@ impl Pool {
 }
 
 /// What comes out, as a stream.
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     messages: Receiver<Message>,
     current: Option<Arc<Piece>>,
     position: usize,
