@@ -371,6 +371,76 @@ fn what_is_saved_is_loaded_with_all_names_through_a_pipe() {
 }
 
 #[test]
+fn layers_of_zstd_are_loaded_and_saved_as_they_are() {
+    needs!(Program("umoci"), Program("skopeo"));
+    let setting = Setting::new("imgzstd");
+    let layout = setting.path("zstd");
+    let source = at("oci-archive", &setting.archive, "");
+    let target = at("oci", &layout, "x");
+    skopeo(&[
+        "copy",
+        "--quiet",
+        "--dest-compress-format",
+        "zstd",
+        &source,
+        &target,
+    ]);
+    let images = load_layout(&setting.store, &layout, &LoadOptions::default(), &Silent);
+    let image = images.expect("it loads").remove(0);
+    assert_eq!(
+        image.descriptor.digest.to_string(),
+        digest_in_index(&layout)
+    );
+    let (_, manifest, _) = parts(&setting.store, &image.descriptor);
+    let is_zstd = |layer: &Descriptor| layer.media_type.as_str().ends_with("+zstd");
+    assert!(manifest.layers.iter().all(is_zstd), "{manifest:?}");
+    let expected = skopeo_sees(&at("oci", &layout, "x"));
+    let saved = setting.save(&[image], Format::Oci, "zstd.tar");
+    assert_eq!(skopeo_sees(&at("oci-archive", &saved, "")), expected);
+}
+
+#[test]
+fn killed_while_loading_an_image_is_there_whole_or_not_at_all() {
+    needs!(Program("strace"), Program("umoci"), Program("skopeo"));
+    let setting = Setting::new("imgloadkill");
+    let mut kills = 0;
+    for call in ["/^rename", "fsync"] {
+        for at in 1.. {
+            let root = setting.path(&format!("{}-{at}", call.trim_start_matches("/^")));
+            let load = kit::child("child_that_loads", &root, 0);
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "--output=/dev/null"]);
+            strace.arg(format!("--inject={call}:signal=KILL:when={at}"));
+            strace.arg(load.get_program()).args(load.get_args());
+            strace.env(kit::ROOT, &root).env(ARCHIVE, &setting.archive);
+            let finished = testkit::finish(&mut strace, LIMIT);
+            let store = Store::open(&root).expect("it opens");
+            assert_sound(&store);
+            assert!(store.images().expect("a list").len() <= 1);
+            load_from(&store, &setting.archive);
+            assert_sound(&store);
+            store
+                .prune(Untagged::Remove, |_| false)
+                .expect("no lock is left");
+            assert_eq!(kit::unfinished(&root), [] as [String; 0]);
+            if finished.code == 0 {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    assert!(kills > 12, "only {kills} calls were seen");
+}
+
+#[test]
+#[ignore = "a child of another test"]
+fn child_that_loads() {
+    if let (Some(root), Some(archive)) = (kit::told_root(), std::env::var_os(ARCHIVE)) {
+        load_from(&Store::open(&root).expect("it opens"), Path::new(&archive));
+    }
+}
+
+#[test]
 fn docker_loads_ours_and_we_load_dockers() {
     needs!(Root, Engines, Program("umoci"), Program("skopeo"));
     let setting = Setting::new("imgdocker");

@@ -418,6 +418,52 @@ fn the_layout_of_several_platforms_may_lack_some() {
 }
 
 #[test]
+fn content_with_sha512_goes_both_ways() {
+    let mut files = oci(|_, _| {});
+    let mut hasher = crate::digest::Hasher::new(crate::digest::Algorithm::Sha512);
+    hasher.update(LAYER);
+    let digest = hasher.finish();
+    files.insert(path_of(&digest), LAYER.to_vec());
+    let layer = Descriptor::new(layer_type(), digest.clone(), LAYER.len() as u64);
+    let config = Descriptor::of(MediaType::OciConfig, configuration().to_string().as_bytes());
+    let manifest = json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+    let manifest = blob(
+        &mut files,
+        MediaType::OciManifest,
+        manifest.to_string().as_bytes(),
+    );
+    let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+    files.insert("index.json".into(), index.to_string().into_bytes());
+
+    let (directory, store) = store();
+    let images = load_bytes(&store, &archive(&files)).expect("it is right");
+    let mut saved = Vec::new();
+    save(
+        &store,
+        &images,
+        &mut saved,
+        &SaveOptions::default(),
+        &Silent,
+    )
+    .expect("written");
+    let (_other_directory, other) = self::store();
+    assert_eq!(load_bytes(&other, &saved).expect("it is right"), images);
+    assert!(other.contains(&layer).expect("asked"));
+    files.insert(path_of(&digest), b"another".to_vec());
+    assert_refused(&archive(&files), "its digest is");
+
+    let file = directory.path().join("saved.tar");
+    std::fs::write(&file, &saved).expect("written");
+    let mut tar = std::process::Command::new("tar");
+    let listed = testkit::finish(tar.arg("-tf").arg(file), std::time::Duration::from_secs(20));
+    let names = listed.success().stdout;
+    assert!(
+        names.lines().any(|line| line == path_of(&digest)),
+        "{names}"
+    );
+}
+
+#[test]
 fn dockers_old_archives_are_checked_against_their_configuration() {
     type Change = fn(&mut Value, &mut Files);
     let cases: [(Change, &str); 8] = [

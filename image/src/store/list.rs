@@ -131,8 +131,17 @@ impl List {
         self.descriptors.iter().any(|entry| entry.digest == *digest)
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        self.whole.to_string().into_bytes()
+    /// As it is written. One that could not be read again is not.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let bytes = self.whole.to_string().into_bytes();
+        if bytes.len() as u64 > MAX_DOCUMENT {
+            let message = format!(
+                "{INDEX} would have more than {MAX_DOCUMENT} bytes: there are too many images \
+                 (remove some)"
+            );
+            return Err(Error::new(ErrorKind::NoSpace, message));
+        }
+        Ok(bytes)
     }
 }
 
@@ -248,7 +257,7 @@ impl Store {
         let _lock = self.layout().lock_index(self.patience())?;
         let mut list = List::read(self.directory())?;
         if change(&mut list)? {
-            self.layout().replace(INDEX, &list.to_bytes())?;
+            self.layout().replace(INDEX, &list.to_bytes()?)?;
         }
         Ok(())
     }

@@ -59,7 +59,7 @@ impl Store {
         let gone = list.descriptors().iter().filter(|entry| !stays(entry));
         pruned.images = gone.map(|entry| entry.digest.clone()).collect();
         if list.retain(stays) {
-            layout.replace(INDEX, &list.to_bytes())?;
+            layout.replace(INDEX, &list.to_bytes()?)?;
         }
         self.remove_others(&reached, &mut pruned)?;
         pruned.bytes += ingest::sweep(self, |_| true)?;

@@ -177,6 +177,46 @@ fn a_blob_that_is_a_link_is_never_read() {
     );
 }
 
+/// security.md U10.
+#[test]
+fn a_device_in_the_layout_is_never_opened() {
+    testkit::needs!(Root);
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    for name in ["oci-layout", "index.json", "blobs/sha256"] {
+        let (directory, first) = store();
+        drop(first);
+        let root = directory.path().join("store");
+        std::fs::rename(root.join(name), directory.path().join("aside")).expect("renamed");
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(
+            CWD,
+            root.join(name),
+            FileType::CharacterDevice,
+            mode,
+            makedev(1, 3),
+        )
+        .expect("made");
+        let opened = Store::open(&root).and_then(|store| store.images());
+        assert_eq!(opened.expect_err(name).kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[test]
+fn a_list_that_could_not_be_read_again_is_not_written() {
+    let (directory, store) = store();
+    let manifest = image(&store, "1");
+    let path = directory.path().join("store/index.json");
+    let padding = "x".repeat(usize::try_from(MAX_DOCUMENT).expect("it fits") - 200);
+    let nearly_full = json!({"schemaVersion": 2, "manifests": [], "x": padding}).to_string();
+    std::fs::write(&path, &nearly_full).expect("written");
+    assert_eq!(store.images().expect("it is a list"), []);
+    let error = store
+        .tag(&reference("x"), &manifest)
+        .expect_err("there is no room in it");
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert!(std::fs::read_to_string(&path).expect("read") == nearly_full);
+}
+
 #[test]
 fn content_is_seen_only_when_it_is_whole_and_right() {
     let (_directory, store) = store();
