@@ -171,7 +171,7 @@ impl<R: BufRead> Intake<'_, R> {
             total,
             done: 0,
         });
-        self.content(|piece| {
+        let copied = self.content(|piece| {
             writer.append(piece)?;
             let bytes = piece.len() as u64;
             progress.report(Event::Advanced {
@@ -180,7 +180,11 @@ impl<R: BufRead> Intake<'_, R> {
                 bytes,
             });
             Ok(())
-        })?;
+        });
+        if let Err(error) = copied {
+            writer.discard();
+            return Err(error);
+        }
         writer.commit()?;
         progress.report(Event::Ended { digest, work });
         Ok(descriptor)

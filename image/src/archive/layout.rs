@@ -90,7 +90,7 @@ impl Copy<'_> {
             total: Some(descriptor.size),
             done: 0,
         });
-        read_pieces(file, digest, |piece| {
+        let copied = read_pieces(file, digest, |piece| {
             writer.append(piece)?;
             let bytes = piece.len() as u64;
             self.progress.report(Event::Advanced {
@@ -99,7 +99,11 @@ impl Copy<'_> {
                 bytes,
             });
             Ok(())
-        })?;
+        });
+        if let Err(error) = copied {
+            writer.discard();
+            return Err(error);
+        }
         writer.commit()?;
         self.progress.report(Event::Ended { digest, work });
         Ok(true)

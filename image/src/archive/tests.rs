@@ -197,6 +197,7 @@ fn content_that_is_not_what_was_promised_is_refused() {
     assert_refused(&archive(&oci(longer)), "its descriptor says 17");
     let bytes = archive(&oci(|_, _| {}));
     assert_refused(&bytes[..bytes.len() / 2 + 100], "cut off");
+    assert_refused(&bytes[..515], "cut off");
     assert_refused(b"", "empty");
     assert_refused(&[b'x'; 2048], "read archive");
     assert_refused(

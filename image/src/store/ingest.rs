@@ -9,7 +9,7 @@
 //! digest goes on where it ended, the next unnamed writer and every pruning remove the others.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, Write};
 use std::time::Duration;
 
 use super::lock::{self, Mode};
@@ -138,6 +138,11 @@ impl Writer {
             return Err(error);
         }
         self.publish()
+    }
+
+    /// Keeps nothing of it, where there is no going on later.
+    pub fn discard(mut self) {
+        self.fate = Fate::Discard;
     }
 
     /// Hashes what an earlier attempt has left; says whether that is all of it.
@@ -296,25 +301,6 @@ impl Drop for UnnamedWriter {
             // Without its lock the next sweep removes it, if this can't.
             self.store.layout().ingest.remove(&self.name).ok();
         }
-    }
-}
-
-impl Read for UnnamedWriter {
-    /// Reads what was written, after [`UnnamedWriter::rewind`].
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
-    }
-}
-
-impl UnnamedWriter {
-    /// Goes back to the first byte, for reading. Nothing may be appended afterwards.
-    ///
-    /// # Errors
-    /// When the file can't be positioned.
-    pub fn rewind(&mut self) -> Result<()> {
-        let done = self.file.seek(SeekFrom::Start(0));
-        done.map(drop)
-            .map_err(|error| failed("rewind", "content of a digest still unknown", error))
     }
 }
 
