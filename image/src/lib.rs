@@ -22,6 +22,7 @@ pub mod digest;
 pub mod document;
 pub mod error;
 pub mod layer;
+mod parallel;
 pub mod platform;
 pub mod progress;
 pub mod pull;

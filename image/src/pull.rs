@@ -4,18 +4,19 @@
 //! configurations and layers, several at once; the name last, when everything is there. What a
 //! pull that was killed has left is where the next one goes on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crate::digest::Digest;
 use crate::document::{Descriptor, Document, Index, Manifest};
 use crate::error::{Error, ErrorKind, Result};
+use crate::parallel;
 use crate::platform::Platform;
 use crate::progress::{Event, Progress, Work};
 use crate::reference::Reference;
-use crate::registry::{Client, Fetched, Repository, Resolved, Sink};
+use crate::registry::{Client, Fetched, Repository, Resolved, Sink, lock};
 use crate::store::{Ingest, Store, Writer};
 
 /// Indexes in indexes, and no deeper.
@@ -118,7 +119,7 @@ impl Pull<'_> {
         Ok(Pulled {
             descriptor: root,
             manifests: wanted.manifests.into_iter().map(|(d, _)| d).collect(),
-            bytes: *crate::registry::lock(&self.bytes),
+            bytes: *lock(&self.bytes),
         })
     }
 
@@ -210,35 +211,11 @@ impl Pull<'_> {
 
     /// Several at once. The first failure ends the others, and is the one that is told.
     fn download_all(&self, blobs: Vec<Descriptor>) -> Result<()> {
-        let threads = self.options.parallel.clamp(1, blobs.len().max(1));
         // Large ones first: otherwise the last one would be alone for long.
         let mut blobs = blobs;
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
-        let queue = Mutex::new(VecDeque::from(blobs));
-        let failure: Mutex<Option<Error>> = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while !self.stop.load(Ordering::Relaxed) {
-                        let Some(blob) = crate::registry::lock(&queue).pop_front() else {
-                            return;
-                        };
-                        if let Err(error) = self.download(&blob) {
-                            self.stop.store(true, Ordering::Relaxed);
-                            crate::registry::lock(&failure).get_or_insert(error);
-                        }
-                    }
-                });
-            }
-        });
-        match failure.into_inner() {
-            Ok(None) => Ok(()),
-            Ok(Some(error)) => Err(error),
-            Err(_) => Err(Error::new(
-                ErrorKind::System,
-                "a download's thread has died",
-            )),
-        }
+        let download = |blob: Descriptor| self.download(&blob);
+        parallel::each(blobs, self.options.parallel, &self.stop, download)
     }
 
     fn download(&self, blob: &Descriptor) -> Result<()> {
@@ -308,7 +285,7 @@ impl Pull<'_> {
     }
 
     fn count(&self, bytes: u64) {
-        *crate::registry::lock(&self.bytes) += bytes;
+        *lock(&self.bytes) += bytes;
     }
 }
 

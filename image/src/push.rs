@@ -3,20 +3,20 @@
 //! Blobs first, several at once; then manifests, each after everything that it leads to; the tag
 //! last. So whoever pulls meanwhile sees the old image or the new one, whole.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::digest::Digest;
 use crate::document::{Descriptor, Document};
 use crate::error::{Error, ErrorKind, Result};
+use crate::parallel;
 use crate::platform::Platform;
 use crate::progress::{Event, Progress, Work};
 use crate::reference::Reference;
-use crate::registry::{Client, Repository, Source, UploadOptions, Uploaded, lock};
+use crate::registry::{Client, Repository, Source, UploadOptions, Uploaded};
 use crate::store::Store;
 
 /// Indexes in indexes, and no deeper.
@@ -199,29 +199,8 @@ impl Push<'_> {
     }
 
     fn upload_all(&self, blobs: Vec<Descriptor>, mounts: &BTreeMap<Digest, String>) -> Result<()> {
-        let threads = self.options.parallel.clamp(1, blobs.len().max(1));
-        let queue = Mutex::new(VecDeque::from(blobs));
-        let failure: Mutex<Option<Error>> = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while !self.stop.load(Ordering::Relaxed) {
-                        let Some(blob) = lock(&queue).pop_front() else {
-                            return;
-                        };
-                        if let Err(error) = self.upload(&blob, mounts) {
-                            self.stop.store(true, Ordering::Relaxed);
-                            lock(&failure).get_or_insert(error);
-                        }
-                    }
-                });
-            }
-        });
-        match failure.into_inner() {
-            Ok(None) => Ok(()),
-            Ok(Some(error)) => Err(error),
-            Err(_) => Err(Error::new(ErrorKind::System, "an upload's thread has died")),
-        }
+        let upload = |blob: Descriptor| self.upload(&blob, mounts);
+        parallel::each(blobs, self.options.parallel, &self.stop, upload)
     }
 
     fn upload(&self, blob: &Descriptor, mounts: &BTreeMap<Digest, String>) -> Result<()> {

@@ -3,6 +3,7 @@
 mod kit;
 mod network;
 
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -75,7 +76,7 @@ fn child_that_pulls() {
     }
     let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
     let peak = status.lines().find(|line| line.starts_with("VmHWM:"));
-    println!("\n{}", peak.expect("Linux has it"));
+    writeln!(std::io::stdout(), "\n{}", peak.expect("Linux has it")).expect("a pipe");
 }
 
 fn layer() -> Vec<u8> {

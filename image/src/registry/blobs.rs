@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ureq::http::Method;
 
-use super::exchange::{Answer, Broken, Request, Stream, from_io};
+use super::answer::{Answer, Stream};
+use super::exchange::{Broken, Request, from_io};
 use super::problem;
 use super::repository::Repository;
 use super::retry::Attempts;
@@ -183,6 +184,12 @@ impl Download<'_> {
             }
             Part::Unsatisfiable => {
                 self.sink.restart()?;
+                self.progress.report(Event::Began {
+                    digest: &self.blob.digest,
+                    work: Work::Download,
+                    total: Some(self.blob.size),
+                    done: 0,
+                });
                 let message = format!("{authority} has no byte {offset} of it");
                 Err(Broken {
                     may_pass: offset > 0,

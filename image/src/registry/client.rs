@@ -9,7 +9,7 @@ use ureq::http::Method;
 use super::exchange::{Broken, Home, Request};
 use super::grants::{Grants, lock};
 use super::settings::Settings;
-use super::settings::hosts::{Capability, Place, Scheme};
+use super::settings::hosts::{Capability, Place, Scheme, registry_host};
 use super::url::{Origin, Url};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -120,7 +120,7 @@ impl Client {
     }
 
     fn endpoint(&self, registry: &str, place: Place) -> Result<Endpoint> {
-        let is_itself = place.authority == registry || place.authority == "registry-1.docker.io";
+        let is_itself = place.authority == registry_host(registry);
         let is_secure = match place.scheme {
             Scheme::Https => true,
             Scheme::Http => false,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use ureq::http::Method;
 
-use super::exchange::{Answer, Request};
+use super::answer::Answer;
+use super::exchange::Request;
 use super::problem;
 use super::repository::Repository;
 use super::send::Line;

@@ -2,7 +2,8 @@
 
 use ureq::http::Method;
 
-use super::exchange::{Answer, Body, Request};
+use super::answer::Answer;
+use super::exchange::{Body, Request};
 use super::problem;
 use super::repository::Repository;
 use super::send::Line;

@@ -12,6 +12,7 @@
 //! documents by size, streams by the size that a descriptor promised, waits by
 //! [`settings::Timeouts`].
 
+mod answer;
 mod blobs;
 mod challenge;
 mod client;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::exchange::Answer;
+use super::answer::Answer;
 use crate::error::{Error, ErrorKind};
 
 /// The most that is read of an error's body.

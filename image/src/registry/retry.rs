@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::exchange::{Answer, Broken};
+use super::answer::Answer;
+use super::exchange::Broken;
 use super::settings::Retry;
 use crate::error::{Error, ErrorKind};
 use crate::progress::{Event, Progress};

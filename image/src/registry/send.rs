@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use ureq::http::Method;
 
+use super::answer::Answer;
 use super::challenge::{self, Challenge};
 use super::client::{Client, Endpoint};
-use super::exchange::{Answer, Broken, Home, Request};
+use super::exchange::{Broken, Home, Request};
 use super::grants::{Grant, Scopes};
 use super::problem;
 use super::retry::{self, Attempts};

@@ -6,8 +6,9 @@ use base64::Engine as _;
 use serde::Deserialize;
 use ureq::http::Method;
 
+use super::answer::Answer;
 use super::client::Client;
-use super::exchange::{Answer, Body, Broken, Request};
+use super::exchange::{Body, Broken, Request};
 use super::grants::Scopes;
 use super::problem;
 use super::settings::Credential;

@@ -2,10 +2,12 @@
 //! several.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ureq::http::Method;
 
-use super::exchange::{Answer, Body, Broken, Request};
+use super::answer::Answer;
+use super::exchange::{Body, Broken, Request};
 use super::problem;
 use super::repository::Repository;
 use super::retry::Attempts;
@@ -67,6 +69,8 @@ struct Upload<'b> {
     blob: &'b Descriptor,
     source: &'b dyn Source,
     progress: &'b dyn Progress,
+    /// How much has been read, as far as whoever watches was told.
+    told: AtomicU64,
 }
 
 impl Repository<'_> {
@@ -89,6 +93,7 @@ impl Repository<'_> {
             blob,
             source,
             progress: self.progress(),
+            told: AtomicU64::new(0),
         };
         upload
             .run(options)
@@ -309,10 +314,17 @@ impl Upload<'_> {
     }
 
     fn counted(&self, offset: u64) -> Result<Box<dyn Read + '_>> {
+        if self.told.swap(offset, Ordering::Relaxed) != offset {
+            self.progress.report(Event::Began {
+                digest: &self.blob.digest,
+                work: Work::Upload,
+                total: Some(self.blob.size),
+                done: offset,
+            });
+        }
         Ok(Box::new(Counted {
             inner: self.source.open(offset)?,
-            blob: self.blob,
-            progress: self.progress,
+            upload: self,
         }))
     }
 
@@ -341,15 +353,15 @@ impl From<Broken> for Failed {
 /// Tells how much has been read.
 struct Counted<'a> {
     inner: Box<dyn Read + 'a>,
-    blob: &'a Descriptor,
-    progress: &'a dyn Progress,
+    upload: &'a Upload<'a>,
 }
 
 impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.progress.report(Event::Advanced {
-            digest: &self.blob.digest,
+        self.upload.told.fetch_add(count as u64, Ordering::Relaxed);
+        self.upload.progress.report(Event::Advanced {
+            digest: &self.upload.blob.digest,
             work: Work::Upload,
             bytes: count as u64,
         });

@@ -4,8 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::{Table, Value};
-
+use super::hosts_file::HostsFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reference::DEFAULT_REGISTRY;
 use crate::registry::url::{Origin, Url};
@@ -129,11 +128,8 @@ impl Hosts {
             .collect()
     }
 
-    fn registry_itself(&self, registry: &str) -> Result<Place> {
-        let authority = match registry {
-            DEFAULT_REGISTRY => "registry-1.docker.io",
-            other => other,
-        };
+    pub(super) fn registry_itself(&self, registry: &str) -> Result<Place> {
+        let authority = registry_host(registry);
         Ok(Place {
             scheme: self.scheme(authority)?,
             authority: authority.to_owned(),
@@ -152,7 +148,7 @@ impl Hosts {
     }
 
     /// A place by its URL, which may have no scheme.
-    fn place(&self, text: &str, is_path_whole: bool) -> Result<Place> {
+    pub(super) fn place(&self, text: &str, is_path_whole: bool) -> Result<Place> {
         let with_scheme = if text.contains("://") {
             text.to_owned()
         } else {
@@ -195,6 +191,14 @@ impl Hosts {
     }
 }
 
+/// Where a registry is, by its own name.
+pub(crate) fn registry_host(registry: &str) -> &str {
+    match registry {
+        DEFAULT_REGISTRY => "registry-1.docker.io",
+        other => other,
+    }
+}
+
 /// Whether a list of hosts names this one; a host without a port means all of its ports.
 pub(crate) fn contains(list: &[String], authority: &str) -> bool {
     let host = match authority.rsplit_once(':') {
@@ -203,169 +207,6 @@ pub(crate) fn contains(list: &[String], authority: &str) -> bool {
     };
     list.iter()
         .any(|entry| entry.eq_ignore_ascii_case(authority) || entry.eq_ignore_ascii_case(host))
-}
-
-/// containerd, docs/hosts.md.
-struct HostsFile<'a> {
-    file: &'a Path,
-    directory: &'a Path,
-    hosts: &'a Hosts,
-}
-
-impl HostsFile<'_> {
-    fn places(&self, text: &str, registry: &str) -> Result<Vec<Place>> {
-        let mut table: Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| self.wrong("", error.message()))?;
-        let hosts = match table.remove("host") {
-            None => Table::new(),
-            Some(Value::Table(hosts)) => hosts,
-            Some(_) => return Err(self.wrong("host", "must be a table")),
-        };
-        let server = self.string(&mut table, "server")?;
-        let mut places = Vec::new();
-        for (url, value) in hosts {
-            let Value::Table(table) = value else {
-                return Err(self.wrong(&url, "must be a table"));
-            };
-            places.push(self.place(&url, table)?);
-        }
-        places.push(match server {
-            Some(server) => self.place(&server, table)?,
-            None => {
-                let itself = self.hosts.registry_itself(registry)?;
-                self.complete(itself, table)?
-            }
-        });
-        Ok(places)
-    }
-
-    fn place(&self, url: &str, mut table: Table) -> Result<Place> {
-        let is_path_whole = self.flag(&mut table, "override_path")?;
-        let place = self
-            .hosts
-            .place(url, is_path_whole)
-            .map_err(|error| error.within(self.file.display()))?;
-        self.complete(place, table)
-    }
-
-    fn complete(&self, mut place: Place, mut table: Table) -> Result<Place> {
-        if let Some(words) = table.remove("capabilities") {
-            place.capabilities = self.capabilities(&words)?;
-        }
-        if let Some(value) = table.remove("ca") {
-            place.tls.authorities.extend(self.paths("ca", &value)?);
-        }
-        if let Some(value) = table.remove("client") {
-            place.tls.client = Some(self.client(&value)?);
-        }
-        if self.flag(&mut table, "skip_verify")? {
-            place.tls.skip_verify = true;
-        }
-        if let Some(value) = table.remove("header") {
-            place.headers = self.headers(&value)?;
-        }
-        if let Some(text) = self.string(&mut table, "dial_timeout")? {
-            let timeout = duration(&text)
-                .ok_or_else(|| self.wrong("dial_timeout", "must be a time such as \"3s\""))?;
-            place.connect_timeout = Some(timeout);
-        }
-        match table.keys().next() {
-            Some(key) => Err(self.wrong(key, "not known to this version")),
-            None => Ok(place),
-        }
-    }
-
-    fn capabilities(&self, value: &Value) -> Result<Vec<Capability>> {
-        let wrong = || self.wrong("capabilities", "must be a list of pull, resolve, push");
-        let words = value.as_array().ok_or_else(wrong)?;
-        let mut capabilities = Vec::new();
-        for word in words {
-            match word.as_str() {
-                Some("pull") => capabilities.push(Capability::Pull),
-                Some("resolve") => capabilities.push(Capability::Resolve),
-                Some("push") => capabilities.push(Capability::Push),
-                Some("referrers") => {}
-                _ => return Err(wrong()),
-            }
-        }
-        Ok(capabilities)
-    }
-
-    fn paths(&self, key: &str, value: &Value) -> Result<Vec<PathBuf>> {
-        let one = |value: &Value| {
-            let text = value
-                .as_str()
-                .ok_or_else(|| self.wrong(key, "must be a path, or a list of paths"))?;
-            Ok(self.directory.join(text))
-        };
-        match value {
-            Value::Array(values) => values.iter().map(one).collect(),
-            value => Ok(vec![one(value)?]),
-        }
-    }
-
-    /// `"both.pem"`, `["both.pem"]`, or `[["a.cert", "a.key"]]`.
-    fn client(&self, value: &Value) -> Result<(PathBuf, PathBuf)> {
-        let several = "more than one client certificate is not supported";
-        match value {
-            Value::Array(values) if values.len() > 1 => Err(self.wrong("client", several)),
-            Value::Array(values) => {
-                let only = values
-                    .first()
-                    .ok_or_else(|| self.wrong("client", "must not be empty"))?;
-                let files = self.paths("client", only)?;
-                match files.as_slice() {
-                    [both] => Ok((both.clone(), both.clone())),
-                    [certificate, key] => Ok((certificate.clone(), key.clone())),
-                    _ => Err(self.wrong("client", "must be a certificate and its key")),
-                }
-            }
-            value => {
-                let files = self.paths("client", value)?;
-                let both = files.into_iter().next().unwrap_or_default();
-                Ok((both.clone(), both))
-            }
-        }
-    }
-
-    fn headers(&self, value: &Value) -> Result<Vec<(String, String)>> {
-        let wrong = || self.wrong("header", "must be a table of texts, or of lists of texts");
-        let table = value.as_table().ok_or_else(wrong)?;
-        let mut headers = Vec::new();
-        for (name, value) in table {
-            let values = match value {
-                Value::Array(values) => values.as_slice(),
-                value => std::slice::from_ref(value),
-            };
-            for value in values {
-                headers.push((name.clone(), value.as_str().ok_or_else(wrong)?.to_owned()));
-            }
-        }
-        Ok(headers)
-    }
-
-    fn flag(&self, table: &mut Table, key: &str) -> Result<bool> {
-        match table.remove(key) {
-            None => Ok(false),
-            Some(Value::Boolean(value)) => Ok(value),
-            Some(_) => Err(self.wrong(key, "must be true or false")),
-        }
-    }
-
-    fn string(&self, table: &mut Table, key: &str) -> Result<Option<String>> {
-        match table.remove(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(self.wrong(key, "must be a text")),
-        }
-    }
-
-    fn wrong(&self, key: &str, why: &str) -> Error {
-        let joint = if key.is_empty() { "" } else { ": " };
-        let message = format!("{}: {key}{joint}{}", self.file.display(), why.trim());
-        Error::new(ErrorKind::InvalidInput, message)
-    }
 }
 
 /// Docker's certs.d: `*.crt` are authorities, `NAME.cert` and `NAME.key` are the client's.
@@ -407,19 +248,6 @@ fn read_certificates(directory: &Path, files: &mut TlsFiles) -> Result<()> {
 fn is_missing(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory)
-}
-
-/// Go's durations, as far as anybody writes them here: `500ms`, `3s`, `1m`.
-fn duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

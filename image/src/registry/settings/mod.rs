@@ -8,6 +8,7 @@ use std::time::Duration;
 pub mod credentials;
 pub mod helper;
 pub mod hosts;
+mod hosts_file;
 pub(crate) mod keep;
 pub mod proxies;
 pub mod roots;
