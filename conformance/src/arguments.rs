@@ -8,7 +8,7 @@ use crate::missing::Missing;
 pub const USAGE: &str = "\
 usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format text|json|md]
                    [--area NAME]... [--peer PATH] [--view host|v1|v2] [--systemd-cgroup] [--long]
-                   [--old-kernel] [--without CALL,...] [--known FILE] [--progress]
+                   [--old-kernel] [--without CALL,...] [--known FILE [--update]] [--progress]
        conformance list
 
 --runtime  the OCI runtime to measure: any binary with runc's command line
@@ -23,7 +23,8 @@ usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format t
 --old-kernel
            the system calls that are newer than Linux 5.10 are answered ENOSYS; --without: these
            ones. A case passes, too, where the runtime refuses and names what is missing
---known    a list of cases that are known to fail: only what differs from it is a failure
+--known    a list of cases that are known to fail: only what differs from it is a failure;
+           --update runs everything twice and writes the list anew, a strict one only shorter
 --progress a line for each case on standard error, whatever the format
 
 Exit status: 0 when every case passed or was skipped, 1 when one failed (with --known: when one
@@ -78,6 +79,8 @@ pub struct Arguments {
     pub missing: Option<Missing>,
     /// A list of cases that are known to fail.
     pub known: Option<PathBuf>,
+    /// Whether that list is written anew.
+    pub is_update: bool,
     /// Whether each case has its line, whatever the format.
     pub shows_progress: bool,
 }
@@ -117,6 +120,9 @@ impl Arguments {
         if arguments.runtime.as_os_str().is_empty() {
             return Err("--runtime PATH is missing".to_owned());
         }
+        if arguments.is_update && arguments.known.is_none() {
+            return Err("--update writes the list of --known FILE, which is missing".to_owned());
+        }
         Ok(arguments)
     }
 
@@ -125,6 +131,7 @@ impl Arguments {
         match flag {
             "--long" => self.is_long = true,
             "--systemd-cgroup" => self.is_systemd = true,
+            "--update" => self.is_update = true,
             "--progress" => self.shows_progress = true,
             "--old-kernel" => {
                 let missing = self.missing.take().unwrap_or_default();
@@ -136,7 +143,12 @@ impl Arguments {
     }
 }
 
-fn format(word: &str) -> Result<Format, String> {
+/// The format of this name.
+///
+/// # Errors
+///
+/// With the names that there are.
+pub fn format(word: &str) -> Result<Format, String> {
     match word {
         "text" => Ok(Format::Text),
         "json" => Ok(Format::Json),

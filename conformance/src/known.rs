@@ -141,6 +141,58 @@ impl Known {
         }
     }
 
+    /// The list after these runs of the same cases in this setting: what failed in all of them is
+    /// listed, what failed in some may do either, what passed in all is not. A strict list only
+    /// loses cases.
+    #[must_use]
+    pub fn updated(&self, rounds: &[Vec<Told>], setting: &[String]) -> Self {
+        let mut known = self.clone();
+        for result in rounds.first().into_iter().flatten() {
+            let name = result.name();
+            let outcomes = rounds.iter().flatten().filter(|other| other.name() == name);
+            let outcomes: Vec<Outcome> = outcomes.map(|other| other.outcome).collect();
+            known.learn(&name, &outcomes, setting);
+        }
+        known.entries.sort();
+        known.at_most = known.at_most.map(|_| known.entries.len());
+        known
+    }
+
+    fn learn(&mut self, name: &str, outcomes: &[Outcome], setting: &[String]) {
+        let old = self.entry(name, setting).cloned();
+        let fails = outcomes.contains(&Outcome::Fail);
+        let passes = outcomes.contains(&Outcome::Pass);
+        let was_either = old.as_ref().is_some_and(|old| old.is_either);
+        match (&old, fails, passes) {
+            (Some(_), false, true) if !was_either => {
+                self.entries.retain(|entry| Some(entry) != old.as_ref());
+            }
+            (_, true, _) if self.at_most.is_none() && (old.is_none() || passes && !was_either) => {
+                self.entries.retain(|entry| Some(entry) != old.as_ref());
+                self.entries.push(Entry::found(name, passes));
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes the list, below the comments that its file begins with.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read or written.
+    pub fn write(&self, path: &Path) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        let old = std::fs::read_to_string(path).map_err(failed)?;
+        let head = old
+            .lines()
+            .take_while(|line| line.is_empty() || line.starts_with('#'));
+        let at_most = self.at_most.map(|count| format!("at most {count}"));
+        let entries = self.entries.iter().map(Entry::to_string);
+        let lines = head.map(str::to_owned).chain(at_most).chain(entries);
+        let text: String = lines.map(|line| line + "\n").collect();
+        std::fs::write(path, text).map_err(failed)
+    }
+
     /// What of these results, seen in this setting, is not as listed. Names that no case has are
     /// told if `all` are the names that there are.
     #[must_use]
@@ -214,6 +266,20 @@ impl Entry {
         match entry.is_either && entry.reason.is_empty() {
             true => Err(format!("{name}: what may do either has a reason")),
             false => Ok(entry),
+        }
+    }
+
+    fn found(name: &str, is_either: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            settings: Vec::new(),
+            is_either,
+            reason: if is_either {
+                "once passed and once failed"
+            } else {
+                ""
+            }
+            .to_owned(),
         }
     }
 
@@ -324,6 +390,33 @@ mod tests {
         ] {
             assert!(Known::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_update_learns_from_all_rounds() {
+        let round = |a, b| vec![told("s/a", a), told("s/b", b)];
+        let rounds = [
+            round(Outcome::Fail, Outcome::Pass),
+            round(Outcome::Fail, Outcome::Fail),
+        ];
+        let known = Known::parse("s/c").unwrap().updated(&rounds, &[]);
+        let lines: Vec<String> = known.entries.iter().map(Entry::to_string).collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0], "s/a");
+        assert!(lines[1].starts_with("~ s/b"), "{lines:?}");
+        let good = [round(Outcome::Pass, Outcome::Skip)];
+        assert_eq!(
+            Known::parse("s/a\ns/b").unwrap().updated(&good, &[]),
+            Known::parse("s/b").unwrap()
+        );
+    }
+
+    #[test]
+    fn an_update_of_a_strict_list_only_shortens_it() {
+        let strict = Known::parse("at most 1\ns/a why").unwrap();
+        let rounds = [vec![told("s/a", Outcome::Pass), told("s/b", Outcome::Fail)]];
+        let updated = strict.updated(&rounds, &[]);
+        assert_eq!(updated, Known::parse("at most 0").unwrap());
     }
 
     #[test]

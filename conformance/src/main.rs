@@ -51,7 +51,8 @@ fn measure(arguments: &Arguments) -> ExitCode {
 /// Runs the cases and writes what came of them; true when no case failed that is not known to.
 fn tell(arguments: &Arguments) -> Result<bool, String> {
     let known = arguments.known.as_deref().map(Known::read).transpose()?;
-    let results = theatre::play(arguments)?;
+    let rounds = theatre::play(arguments, if arguments.is_update { 2 } else { 1 })?;
+    let results = rounds.last().cloned().unwrap_or_default();
     let name = arguments.runtime.display().to_string();
     match arguments.format {
         Format::Text => print!("{}", report::text::render(&name, &results)),
@@ -66,7 +67,20 @@ fn tell(arguments: &Arguments) -> Result<bool, String> {
     let Some(known) = known else {
         return Ok(results.iter().all(|result| result.outcome != Outcome::Fail));
     };
-    let surprises = known.compare(&results, &setting::words(arguments), &suites::names());
+    let setting = setting::words(arguments);
+    if let (true, Some(path)) = (arguments.is_update, &arguments.known) {
+        known.updated(&rounds, &setting).write(path)?;
+        return Ok(true);
+    }
+    let surprises = known.compare(&results, &setting, &suites::names());
+    if let (false, Some(list)) = (surprises.is_empty(), &arguments.known) {
+        let runtime = arguments.runtime.display();
+        eprintln!(
+            "{runtime} ({}) is not as {} says:",
+            setting.join(", "),
+            list.display()
+        );
+    }
     for surprise in &surprises {
         eprintln!("{surprise}");
     }

@@ -13,12 +13,13 @@ use crate::runtime::Manner;
 use crate::scene::{Scene, Stage};
 use crate::{suites, view};
 
-/// Runs the cases that are asked for, and gives their results in order.
+/// Runs the cases that are asked for so many times, and gives their results in order, round by
+/// round.
 ///
 /// # Errors
 ///
 /// When nothing can be told: no such runtime, no such suite or case, no root.
-pub fn play(arguments: &Arguments) -> Result<Vec<Told>, String> {
+pub fn play(arguments: &Arguments, rounds: usize) -> Result<Vec<Vec<Told>>, String> {
     let cases: Vec<(usize, Case)> = suites::all()
         .into_iter()
         .enumerate()
@@ -33,17 +34,23 @@ pub fn play(arguments: &Arguments) -> Result<Vec<Told>, String> {
         .tempdir()
         .map_err(|error| format!("make a directory: {error}"))?;
     let stage = stage(arguments, directory.path())?;
+    Ok((0..rounds)
+        .map(|_| round(&stage, &cases, arguments))
+        .collect())
+}
+
+fn round(stage: &Stage, cases: &[(usize, Case)], arguments: &Arguments) -> Vec<Told> {
     let shows_progress = arguments.shows_progress || arguments.format == Format::Text;
     let total = cases.len();
     let mut results = Vec::with_capacity(total);
     for (done, (number, case)) in cases.iter().enumerate() {
-        let result = perform(&stage, *number, case, arguments.missing.as_ref());
+        let result = perform(stage, *number, case, arguments.missing.as_ref());
         if shows_progress {
             progress(done + 1, total, &result);
         }
         results.push(result);
     }
-    Ok(results)
+    results
 }
 
 fn is_wanted(case: &Case, arguments: &Arguments) -> bool {

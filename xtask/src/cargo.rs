@@ -85,6 +85,23 @@ pub(crate) fn build_static(packages: &[&str]) -> Result<PathBuf, Error> {
     Ok(target_directory().join(target).join("release"))
 }
 
+/// Builds packages with a profile for a target. Returns the directory of the binaries.
+pub(crate) fn build_with_profile(
+    profile: &str,
+    target: &str,
+    packages: &[&str],
+) -> Result<PathBuf, Error> {
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--profile", profile, "--target", target]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    if !command.status()?.success() {
+        return Err("the build failed".into());
+    }
+    Ok(target_directory().join(target).join(profile))
+}
+
 /// Builds packages as a release does for a static target. Returns the directory of the binaries.
 pub(crate) fn build_for(target: &str, packages: &[&str]) -> Result<PathBuf, Error> {
     if !has_target(target) {

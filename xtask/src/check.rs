@@ -32,7 +32,7 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-const SUITES: [Suite; 10] = [
+const SUITES: [Suite; 11] = [
     Suite {
         name: "fmt",
         is_slow: false,
@@ -72,6 +72,11 @@ const SUITES: [Suite; 10] = [
         name: "cross",
         is_slow: true,
         run: cross,
+    },
+    Suite {
+        name: "conformance",
+        is_slow: true,
+        run: conformance,
     },
     Suite {
         name: "guest",
@@ -262,6 +267,25 @@ fn cross() -> Outcome {
     };
     let binary = target_directory().join(AARCH64_TARGET).join("release/tare");
     outcome(Command::new(qemu).arg(binary).arg("--version"))
+}
+
+/// tare, runc and crun, measured by the same cases and compared with their lists.
+fn conformance() -> Outcome {
+    if !Fact::Root.holds() {
+        return Outcome::Skipped("containers are made as root".into());
+    }
+    let residue = Residue::watch_host();
+    let is_good = crate::conformance::suite();
+    let difference = residue.difference();
+    println!("{difference}");
+    match is_good {
+        Ok(is_good) if is_good && difference.is_empty() => Outcome::Passed,
+        Ok(_) => Outcome::Failed,
+        Err(error) => {
+            println!("{error}");
+            Outcome::Failed
+        }
+    }
 }
 
 /// Tests in virtual machines with pure cgroup v2, other kernels and all capabilities.

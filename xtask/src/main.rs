@@ -1,5 +1,5 @@
 //! tare's chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`,
-//! `cargo xtask deb`.
+//! `cargo xtask conformance`, `cargo xtask deb`.
 #![expect(
     clippy::print_stdout,
     reason = "a chore talks to the person who runs it"
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 mod bench;
 mod cargo;
 mod check;
+mod conformance;
 #[cfg(test)]
 mod contrib;
 mod deb;
@@ -28,13 +29,16 @@ usage: cargo xtask demo [--runtime PATH]
        cargo xtask guest [--kernel 6.1|6.12] [--image busybox|debian|systemd] [--user]
                          [--put PATH] [--limit SECONDS] [-- COMMAND...]
        cargo xtask bench [--shim | --image] [--rounds N] [--check] [--runtime PATH] [--json FILE]
+       cargo xtask conformance [--runtime PATH] [--format text|json|md] [OPTION...]
+       cargo xtask conformance --guest [--kernel 6.1|6.12] [--runtime PATH] [OPTION...]
+       cargo xtask conformance --update
        cargo xtask deb [--target TRIPLE] [--output DIRECTORY]
 
 demo    build tare, run a container of a program of this workspace, show what it sees and what
         the host sees, and that nothing is left
 test    install what the tests need (as root, from the distribution's packages), then run all
         checks and tests; --quick leaves out release builds and other architectures, --suite
-        runs one of: fmt clippy unit integration doc fuzz size cross guest deb;
+        runs one of: fmt clippy unit integration doc fuzz size cross conformance guest deb;
         TARE_GUEST_KERNEL=6.1 keeps the guests to one kernel
 guest   boot a virtual machine with pure cgroup v2, put tare (/guest/in/tare, and on the path) and
         the test programs (/guest/in/tests) into it, run the command there as root (--user: as an
@@ -42,6 +46,11 @@ guest   boot a virtual machine with pure cgroup v2, put tare (/guest/in/tare, an
 bench   measure tare against runc, crun and the kernel's floor, or with --shim its shim against
         containerd's own, or with --image tare-image against skopeo, umoci and docker (as root);
         --check fails where a promise is not kept
+conformance
+        measure an OCI runtime case by case (tare: the one that is built here); without one, tare,
+        runc and crun side by side, and what differs from conformance/known/*.txt; --guest: in
+        virtual machines with pure cgroup v2, with and without systemd; --update: write the lists
+        anew. Options are those of the program: --suite NAME, --case NAME, --view v2, --old-kernel
 deb     build a Debian package of the static binaries (--target: x86_64-unknown-linux-musl or
         aarch64-unknown-linux-musl; --output: target/debian)
 ";
@@ -54,6 +63,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::demo(&rest),
         Some("test") => check::test(&rest),
         Some("guest") => guest::guest(&rest),
+        Some("conformance") => conformance::conformance(&rest),
         Some("bench") => bench::bench(&rest),
         Some("deb") => deb::deb(&rest),
         _ => {

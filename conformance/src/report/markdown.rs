@@ -14,6 +14,15 @@ pub struct Count {
     pub told: usize,
 }
 
+impl std::iter::Sum for Count {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, count| Self {
+            passed: sum.passed + count.passed,
+            told: sum.told + count.told,
+        })
+    }
+}
+
 /// The counts by suite and area.
 #[must_use]
 pub fn counts(results: &[Result]) -> BTreeMap<(String, String), Count> {
@@ -43,7 +52,7 @@ pub fn render(runtimes: &[(String, Vec<Result>)]) -> String {
     for (name, _) in runtimes {
         // Writing to a string does not fail.
         write!(table, " {name} |").ok();
-        line.push_str("---|");
+        line.push_str("--:|");
     }
     table = format!("{table}\n{line}\n");
     for row in rows {
@@ -54,5 +63,11 @@ pub fn render(runtimes: &[(String, Vec<Result>)]) -> String {
         }
         table.push('\n');
     }
+    table.push_str("| | all |");
+    for column in &columns {
+        let count: Count = column.values().copied().sum();
+        write!(table, " {} of {} |", count.passed, count.told).ok();
+    }
+    table.push('\n');
     table
 }

@@ -1,21 +1,73 @@
 //! For a person: a summary by area with a bar, then each failure with its sentence, what was
 //! expected, what was seen, and the command that repeats just that case.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::markdown::{Count, counts};
 use crate::outcome::{Outcome, Result};
 
 /// How many characters a bar has.
 const BAR: usize = 20;
+
+/// How many where runtimes stand side by side.
+const NARROW: usize = 16;
+
+/// A row for each area, and in it a bar for each runtime; the last row is the whole.
+#[must_use]
+pub fn side_by_side(runtimes: &[(String, Vec<Result>)]) -> String {
+    let counts: Vec<_> = runtimes
+        .iter()
+        .map(|(_, results)| counts(results))
+        .collect();
+    let mut areas: Vec<_> = counts.iter().flat_map(BTreeMap::keys).collect();
+    areas.sort();
+    areas.dedup();
+    let head = runtimes.iter().map(|(name, _)| format!("  {name:26}"));
+    let mut text = format!("{:32}{}\n", "", head.collect::<String>());
+    for area in areas {
+        let of = |counts: &BTreeMap<_, Count>| counts.get(area).copied().unwrap_or_default();
+        text += &row(&format!("{}/{}", area.0, area.1), counts.iter().map(of));
+    }
+    text += &row(
+        "all",
+        counts.iter().map(|counts| counts.values().copied().sum()),
+    );
+    text
+}
+
+fn row(name: &str, counts: impl Iterator<Item = Count>) -> String {
+    let cell = |count: Count| {
+        let Count { passed, told } = count;
+        format!("  {} {passed:4}/{told:4}", bar(passed, told, NARROW))
+    };
+    format!("{name:32}{}\n", counts.map(cell).collect::<String>())
+}
+
+/// One line: how many passed, how many of them by refusing, how many failed and were skipped.
+#[must_use]
+pub fn summary(name: &str, results: &[Result]) -> String {
+    let of =
+        |is_it: &dyn Fn(&Result) -> bool| results.iter().filter(|result| is_it(result)).count();
+    let passed = of(&|result| result.outcome == Outcome::Pass);
+    let refused = of(&Result::is_refusal);
+    let failed = of(&|result| result.outcome == Outcome::Fail);
+    let skipped = of(&|result| result.outcome == Outcome::Skip);
+    let refused = match refused {
+        0 => String::new(),
+        count => format!(" ({count} by a refusal)"),
+    };
+    format!("{name}: {passed} passed{refused}, {failed} failed, {skipped} skipped")
+}
 
 /// The summary and the failures.
 #[must_use]
 pub fn render(runtime: &str, results: &[Result]) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    for ((suite, area), count) in super::markdown::counts(results) {
+    for ((suite, area), count) in counts(results) {
         let name = format!("{suite}/{area}");
-        let bar = bar(count.passed, count.told);
+        let bar = bar(count.passed, count.told, BAR);
         writeln!(
             text,
             "{name:32} {bar} {:4} of {:4}",
@@ -46,23 +98,11 @@ pub fn render(runtime: &str, results: &[Result]) -> String {
         let case = format!("--suite {} --case {}", result.suite, result.case);
         writeln!(text, "  again: conformance --runtime {runtime} {case}").ok();
     }
-    let of = |outcome| {
-        results
-            .iter()
-            .filter(|result| result.outcome == outcome)
-            .count()
-    };
-    let (passed, failed) = (of(Outcome::Pass), of(Outcome::Fail));
-    writeln!(
-        text,
-        "\n{passed} passed, {failed} failed, {} skipped",
-        of(Outcome::Skip)
-    )
-    .ok();
+    writeln!(text, "\n{}", summary(runtime, results)).ok();
     text
 }
 
-fn bar(passed: usize, told: usize) -> String {
-    let full = (passed * BAR).checked_div(told).unwrap_or(0);
-    format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
+fn bar(passed: usize, told: usize, width: usize) -> String {
+    let full = (passed * width).checked_div(told).unwrap_or(0);
+    format!("[{}{}]", "#".repeat(full), ".".repeat(width - full))
 }

@@ -1,0 +1,98 @@
+//! `cargo xtask conformance`: any runtime, measured by the same cases; without one, tare beside
+//! its peers.
+
+use conformance::arguments::{Format, format};
+use conformance::outcome::Result as Told;
+use conformance::report;
+
+use crate::{Error, nothing_more, take_flag, take_value};
+
+pub(crate) mod guest;
+pub(crate) mod program;
+
+use program::{Built, Measured, Run};
+
+/// The runs that stand side by side: name, runtime, and what it needs on the project's machines.
+/// crun 1.8 does not take hybrid cgroups.
+const COLUMNS: [Run; 3] = [
+    Run::new("tare", "tare", &[]),
+    Run::new("runc", "runc", &[]),
+    Run::new("crun", "crun", &["--view", "v1"]),
+];
+
+/// Further runs of tare, for which its list is true as well: other cgroups, other kernels.
+const FURTHER: [Run; 3] = [
+    Run::new("tare, cgroup v2", "tare", &["--view", "v2"]),
+    Run::new("tare, calls of Linux 5.10", "tare", &["--old-kernel"]),
+    Run::new(
+        "tare, without new calls",
+        "tare",
+        &[
+            "--without",
+            "openat2,mount_setattr,open_tree,clone3,close_range,pidfd_open,pidfd_send_signal",
+        ],
+    ),
+];
+
+/// Runs what is asked for; true when no case fails, or in comparisons none that is not known to.
+pub(crate) fn conformance(arguments: &[String]) -> Result<bool, Error> {
+    let mut arguments = arguments.to_vec();
+    if take_flag(&mut arguments, "--guest") {
+        return guest::command(&arguments);
+    }
+    if let Some(runtime) = take_value(&mut arguments, "--runtime")? {
+        return Built::make()?.show(&runtime, &arguments);
+    }
+    if take_flag(&mut arguments, "--update") {
+        nothing_more(&arguments)?;
+        return update(&Built::make()?);
+    }
+    let asked = take_value(&mut arguments, "--format")?;
+    let format = format(asked.as_deref().unwrap_or("text"))?;
+    let built = Built::make()?;
+    let measured = all(&built, &COLUMNS, &arguments)?;
+    print(&measured, format)?;
+    Ok(measured.iter().all(|measured| measured.is_as_known))
+}
+
+/// The suite of `cargo xtask test`: tare, runc and crun, and tare in other settings, each
+/// compared with its list.
+pub(crate) fn suite() -> Result<bool, Error> {
+    let built = Built::make()?;
+    let columns = all(&built, &COLUMNS, &[])?;
+    print(&columns, Format::Text)?;
+    let further = all(&built, &FURTHER, &[])?;
+    for measured in &further {
+        println!(
+            "{}",
+            report::text::summary(&measured.name, &measured.results)
+        );
+    }
+    let mut all = columns.iter().chain(&further);
+    Ok(all.all(|measured| measured.is_as_known))
+}
+
+fn all(built: &Built, runs: &[Run], options: &[String]) -> Result<Vec<Measured>, Error> {
+    runs.iter().map(|run| built.measure(run, options)).collect()
+}
+
+/// Writes the lists of known failures anew: tare's only gets shorter.
+fn update(built: &Built) -> Result<bool, Error> {
+    for run in &COLUMNS {
+        built.update(run)?;
+    }
+    Ok(true)
+}
+
+fn print(measured: &[Measured], format: Format) -> Result<(), Error> {
+    let columns: Vec<(String, Vec<Told>)> = measured
+        .iter()
+        .map(|measured| (measured.name.clone(), measured.results.clone()))
+        .collect();
+    match format {
+        Format::Text => print!("{}", report::text::side_by_side(&columns)),
+        Format::Markdown => print!("{}", report::markdown::render(&columns)),
+        Format::Json => println!("{}", report::json::render_all(&columns)?),
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! The program `conformance`, built and run.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use conformance::outcome::Result as Told;
+use testkit::find_program;
+
+use crate::Error;
+use crate::cargo::{STATIC_TARGET, build_with_profile, has_target, workspace};
+
+/// The program, and tare: both static.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) program: PathBuf,
+    pub(crate) tare: PathBuf,
+}
+
+/// One run of the program.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// What it is called in tables.
+    name: &'static str,
+    /// A name on the path, or `tare`.
+    runtime: &'static str,
+    options: &'static [&'static str],
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) name: String,
+    pub(crate) results: Vec<Told>,
+    /// Whether exactly those cases failed that are listed.
+    pub(crate) is_as_known: bool,
+}
+
+impl Run {
+    pub(crate) const fn new(
+        name: &'static str,
+        runtime: &'static str,
+        options: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            runtime,
+            options,
+        }
+    }
+}
+
+/// The list of what a runtime is known to fail.
+pub(crate) fn list_of(runtime: &str) -> PathBuf {
+    let lists = workspace().join("conformance/known");
+    lists.join(format!("{runtime}.txt"))
+}
+
+impl Built {
+    /// Builds both: the program runs in root filesystems that have nothing else.
+    pub(crate) fn make() -> Result<Self, Error> {
+        if !has_target(STATIC_TARGET) {
+            return Err(
+                format!("a static program is needed: rustup target add {STATIC_TARGET}").into(),
+            );
+        }
+        let packages = ["conformance", "runtime-cli"];
+        let directory = build_with_profile("guest", STATIC_TARGET, &packages)?;
+        Ok(Self {
+            program: directory.join("conformance"),
+            tare: directory.join("tare"),
+        })
+    }
+
+    /// A runtime by the name that it has on command lines: `tare` is the one that was built.
+    fn runtime(&self, name: &str) -> Result<PathBuf, Error> {
+        if name == "tare" {
+            return Ok(self.tare.clone());
+        }
+        let found = match name.contains('/') {
+            true => Some(PathBuf::from(name)),
+            false => find_program(name),
+        };
+        found.ok_or_else(|| format!("{name} is not on the path: apt-get install {name}").into())
+    }
+
+    fn command(&self, runtime: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--runtime").arg(runtime);
+        command
+    }
+
+    /// Measures one runtime and lets the program tell; true when no case failed.
+    pub(crate) fn show(&self, runtime: &str, options: &[String]) -> Result<bool, Error> {
+        let mut command = self.command(&self.runtime(runtime)?);
+        match command.args(options).status()?.code() {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => Err("nothing was measured".into()),
+        }
+    }
+
+    /// Measures a runtime and compares it with its list; the program says what differs.
+    pub(crate) fn measure(&self, run: &Run, options: &[String]) -> Result<Measured, Error> {
+        let mut command = self.command(&self.runtime(run.runtime)?);
+        command
+            .args(["--format", "json", "--known"])
+            .arg(list_of(run.runtime));
+        command.args(run.options).args(options);
+        if std::io::stderr().is_terminal() {
+            command.arg("--progress");
+        }
+        let output = command.stderr(Stdio::inherit()).output()?;
+        let code = output.status.code();
+        if !matches!(code, Some(0 | 1)) {
+            return Err(format!("{}: nothing was measured", run.name).into());
+        }
+        Ok(Measured {
+            name: run.name.to_owned(),
+            results: serde_json::from_slice(&output.stdout)?,
+            is_as_known: code == Some(0),
+        })
+    }
+
+    /// Writes a runtime's list anew.
+    pub(crate) fn update(&self, run: &Run) -> Result<(), Error> {
+        let mut command = self.command(&self.runtime(run.runtime)?);
+        command.args(["--format", "json", "--progress", "--update", "--known"]);
+        command.arg(list_of(run.runtime)).args(run.options);
+        match command.stdout(Stdio::null()).status()?.success() {
+            true => Ok(()),
+            false => Err(format!("{}: no list was written", run.name).into()),
+        }
+    }
+}
