@@ -16,6 +16,7 @@ use runtime_core::mount::{DetachedMount, IdMappings, MountOptions};
 
 use self::classic::Classic;
 use self::filesystem::Filesystem;
+use self::helper::Helper;
 use self::id_maps::IdMaps;
 use self::place::Place;
 pub use self::unmount::unmount;
@@ -23,6 +24,7 @@ use crate::failure::{Code, Failure};
 
 mod classic;
 mod filesystem;
+mod helper;
 mod id_maps;
 mod loop_device;
 mod overlay;
@@ -90,6 +92,12 @@ fn undo(made: Vec<Place>, failure: &mut Failure) {
 /// Mounts one, and gives its root.
 fn mount_one(rootfs: &Path, mount: &Mount) -> Result<Place, Failure> {
     let place = Place::find(rootfs, &mount.target)?;
+    refuse_managers_words(mount)?;
+    if let Some(helper) = Helper::of(&mount.type_) {
+        // Options are the helper's to understand.
+        helper.mount(&place, &mount.source, &mount.options)?;
+        return Place::find(rootfs, &mount.target);
+    }
     let mut options = MountOptions::new(mount.options.iter().map(String::as_str));
     refuse_foreign_words(&options)?;
     let id_maps = IdMaps::take(&mut options)?;
@@ -114,15 +122,32 @@ fn mount_one(rootfs: &Path, mount: &Mount) -> Result<Place, Failure> {
     Ok(root)
 }
 
-/// Options that mean something to other programs, or to a container's own mounts only.
+/// What containerd's mount manager (2.2) does before a shim is asked: making files, directories
+/// and devices, and putting the places of earlier mounts into later ones. A mount that still has
+/// it has not been through the manager, and would be another one without it.
+fn refuse_managers_words(mount: &Mount) -> Result<(), Failure> {
+    const KINDS: [&str; 4] = ["format/", "mkfs/", "mkdir/", "dmverity/"];
+    let is_managers = |word: &&String| word.starts_with("X-containerd.");
+    let what = if let Some(word) = mount.options.iter().find(is_managers) {
+        format!("option {word:?}")
+    } else if mount.type_ == "loop" || KINDS.iter().any(|kind| mount.type_.starts_with(kind)) {
+        format!("type {:?}", mount.type_)
+    } else {
+        return Ok(());
+    };
+    let text = format!(
+        "{what} is for containerd's mount manager, which has not seen this mount: the snapshotter needs a containerd of version 2.2 or later"
+    );
+    Err(Failure::new(Code::UNIMPLEMENTED, text))
+}
+
+/// Options that mean something for a container's own mounts only.
 fn refuse_foreign_words(options: &MountOptions<'_>) -> Result<(), Failure> {
-    let instruction = |(_, word): &&(usize, &str)| word.starts_with("X-containerd.");
-    let word = match options.data.iter().find(instruction) {
-        Some((_, word)) => word,
-        None if options.remount => "remount",
-        None if options.idmap.is_some() => "idmap",
-        None if options.copy_up => "tmpcopyup",
-        None => return Ok(()),
+    let word = match () {
+        () if options.remount => "remount",
+        () if options.idmap.is_some() => "idmap",
+        () if options.copy_up => "tmpcopyup",
+        () => return Ok(()),
     };
     let text = format!("option {word:?} is not taken here");
     Err(Failure::new(Code::UNIMPLEMENTED, text))

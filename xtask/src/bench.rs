@@ -90,7 +90,13 @@ fn shims(
 
 /// tare-image against skopeo, umoci and Docker.
 fn images(rounds: Option<String>, json: Option<String>, check: bool) -> Result<bool, Error> {
-    for program in ["skopeo", "umoci", "docker-registry", "mmdebstrap", "dockerd"] {
+    for program in [
+        "skopeo",
+        "umoci",
+        "docker-registry",
+        "mmdebstrap",
+        "dockerd",
+    ] {
         if !Fact::Program(program).holds() {
             return Err(format!("bench --image needs the program {program}").into());
         }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 34] = [
+const PACKAGES: [(&str, &str); 37] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -15,6 +15,9 @@ const PACKAGES: [(&str, &str); 34] = [
     ("docker-cli", "docker"),
     ("podman", "podman"),
     ("conmon", "conmon"),
+    ("catatonit", "catatonit"),
+    ("fuse3", "mount.fuse3"),
+    ("fuse-overlayfs", "fuse-overlayfs"),
     ("umoci", "umoci"),
     ("skopeo", "skopeo"),
     ("docker-registry", "docker-registry"),

@@ -7,7 +7,7 @@ use super::classic::Classic;
 use super::overlay::{Lower, Overlay};
 use super::place::Place;
 use super::{attach, c_string, map_ids};
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 
 /// What fsconfig(2) knows of the flags of a whole filesystem.
 const SUPERBLOCK: [(u64, &str); 4] = [
@@ -36,10 +36,6 @@ impl<'a> Filesystem<'a> {
         source: &'a str,
         options: &MountOptions<'a>,
     ) -> Result<Self, Failure> {
-        if kind == "fuse3" || kind.starts_with("fuse.") || kind.starts_with("fuse3.") {
-            let text = "filesystems that need mount.fuse3 are not mounted by this version";
-            return Err(Failure::new(Code::UNIMPLEMENTED, text));
-        }
         let words = options.data.iter().map(|(_, word)| *word);
         // As mount(2) reads them, unless a comma is escaped.
         let data = if options.data.iter().any(|(_, word)| word.contains('\\')) {

@@ -1,4 +1,4 @@
-//! `loop`: a filesystem in a file.
+//! `loop`: a filesystem in a file; with `direct-io`, past the host's page cache.
 
 use std::fs::{File, OpenOptions};
 
@@ -21,7 +21,7 @@ pub(super) struct LoopDevice {
     _device: File,
 }
 
-/// Takes the word out of the options, and gives `source` a device if it was there.
+/// Takes the words out of the options, and gives `source` a device if it was there.
 pub(super) fn take(
     options: &mut MountOptions<'_>,
     source: &str,
@@ -31,16 +31,21 @@ pub(super) fn take(
     if options.data.len() == before {
         return Ok(None);
     }
-    let read_only = options.attributes.set & libc::MOUNT_ATTR_RDONLY != 0;
-    LoopDevice::new(source, read_only).map(Some)
+    let with_loop = options.data.len();
+    options.data.retain(|(_, word)| *word != "direct-io");
+    let manner = sys::LoopManner {
+        is_read_only: options.attributes.set & libc::MOUNT_ATTR_RDONLY != 0,
+        is_direct: options.data.len() != with_loop,
+    };
+    LoopDevice::new(source, manner).map(Some)
 }
 
 impl LoopDevice {
-    fn new(source: &str, read_only: bool) -> Result<Self, Failure> {
+    fn new(source: &str, manner: sys::LoopManner) -> Result<Self, Failure> {
         let open = |path: &str| {
             OpenOptions::new()
                 .read(true)
-                .write(!read_only)
+                .write(!manner.is_read_only)
                 .open(path)
                 .map_err(|error| Failure::call(format_args!("open {path}"), of_io(&error)))
         };
@@ -51,7 +56,7 @@ impl LoopDevice {
                 .map_err(|errno| Failure::call("LOOP_CTL_GET_FREE on /dev/loop-control", errno))?;
             let path = format!("/dev/loop{number}");
             let device = open(&path)?;
-            match sys::configure_loop_device(&device, &file, read_only) {
+            match sys::configure_loop_device(&device, &file, manner) {
                 Ok(()) => {
                     return Ok(Self {
                         path,

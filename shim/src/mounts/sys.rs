@@ -11,6 +11,15 @@ const LOOP_CTL_GET_FREE: u64 = 0x4c82;
 const LOOP_CONFIGURE: u64 = 0x4c0a;
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
+const LO_FLAGS_DIRECT_IO: u32 = 16;
+
+/// How a file is behind a loop device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoopManner {
+    pub(super) is_read_only: bool,
+    /// Reads and writes go past the page cache of the file's filesystem.
+    pub(super) is_direct: bool,
+}
 
 /// struct loop_config, with struct loop_info64 in it.
 #[repr(C)]
@@ -42,9 +51,15 @@ pub(super) fn free_loop_device(control: &File) -> Result<i32, Errno> {
 pub(super) fn configure_loop_device(
     device: &File,
     file: &File,
-    read_only: bool,
+    manner: LoopManner,
 ) -> Result<(), Errno> {
-    let read_only = if read_only { LO_FLAGS_READ_ONLY } else { 0 };
+    let mut flags = LO_FLAGS_AUTOCLEAR;
+    if manner.is_read_only {
+        flags |= LO_FLAGS_READ_ONLY;
+    }
+    if manner.is_direct {
+        flags |= LO_FLAGS_DIRECT_IO;
+    }
     let config = LoopConfig {
         fd: u32::try_from(file.as_raw_fd()).map_err(|_| Errno::EBADF)?,
         block_size: 0,
@@ -52,7 +67,7 @@ pub(super) fn configure_loop_device(
         number: 0,
         encrypt_type: 0,
         encrypt_key_size: 0,
-        flags: LO_FLAGS_AUTOCLEAR | read_only,
+        flags,
         file_name: [0; 64],
         crypt_name: [0; 64],
         encrypt_key: [0; 32],

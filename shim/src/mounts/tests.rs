@@ -286,8 +286,20 @@ fn a_file_is_a_device_with_the_word_loop_and_freed_with_its_mount() {
     fs::write(bundle.rootfs().join("a"), "1").unwrap();
     assert_eq!(backed(), 1);
     unmount(&bundle.rootfs()).unwrap();
-    mount(&bundle.rootfs(), &[of("ext4", source, &["loop", "ro"])]).unwrap();
+    let direct = || {
+        let files = fs::read_dir("/sys/block").unwrap().flatten();
+        let mut ours = files.map(|entry| entry.path().join("loop")).filter(|path| {
+            fs::read_to_string(path.join("backing_file")).is_ok_and(|file| file.trim() == source)
+        });
+        fs::read_to_string(ours.next().unwrap().join("dio")).unwrap()
+    };
+    mount(
+        &bundle.rootfs(),
+        &[of("ext4", source, &["loop", "ro", "direct-io"])],
+    )
+    .unwrap();
     assert_eq!(bundle.read("a"), "1");
+    assert_eq!(direct().trim(), "1");
     let refused = fs::write(bundle.rootfs().join("a"), "").unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
     unmount(&bundle.rootfs()).unwrap();
@@ -299,6 +311,58 @@ fn a_file_is_a_device_with_the_word_loop_and_freed_with_its_mount() {
         );
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+    bundle.finish();
+}
+
+/// A program that serves a filesystem.
+fn fuse(lower: &str, upper: &str, work: &str) -> Mount {
+    let options = [
+        &format!("lowerdir={lower}")[..],
+        &format!("upperdir={upper}"),
+        &format!("workdir={work}"),
+    ];
+    of("fuse3.fuse-overlayfs", "overlay", &options)
+}
+
+#[test]
+fn a_filesystem_that_a_program_serves_is_mounted_by_its_helper_and_ends_with_its_mount() {
+    needs!(
+        Fact::Root,
+        Fact::Program("mount.fuse3"),
+        Fact::Program("fuse-overlayfs")
+    );
+    let bundle = Bundle::new();
+    let lower = bundle.layer("lower", &[("a", "1")]);
+    let (upper, work) = (bundle.layer("upper", &[]), bundle.layer("work", &[]));
+    mount(&bundle.rootfs(), &[fuse(&lower, &upper, &work)]).unwrap();
+    assert_eq!(bundle.read("a"), "1");
+    fs::write(bundle.rootfs().join("b"), "2").unwrap();
+    assert_eq!(fs::read_to_string(format!("{upper}/b")).unwrap(), "2");
+    let table = bundle.table();
+    assert!(
+        table.len() == 1 && table[0].contains(" - fuse.fuse-overlayfs "),
+        "{table:?}"
+    );
+    unmount(&bundle.rootfs()).unwrap();
+    bundle.finish();
+}
+
+#[test]
+fn a_helpers_failure_is_told_in_its_words() {
+    needs!(Fact::Root, Fact::Program("mount.fuse3"));
+    let bundle = Bundle::new();
+    let failure = |mount_: Mount| mount(&bundle.rootfs(), &[mount_]).unwrap_err().message;
+    let text = failure(of("fuse3.no-such-program", "x", &[]));
+    assert!(
+        text.contains("mount.fuse3 -t no-such-program: exit status 1")
+            && text.contains("not found"),
+        "{text}"
+    );
+    let text = failure(of("fuse3.true", "x", &[]));
+    assert!(
+        text.ends_with("mount.fuse3 -t true has ended well, and nothing is mounted"),
+        "{text}"
+    );
     bundle.finish();
 }
 
@@ -409,8 +473,15 @@ fn a_failure_names_the_mount_and_undoes_those_before_it() {
     assert_eq!(code, Code::INVALID_ARGUMENT, "{text}");
     let (code, text) = failure(of("erofs", &base, &["X-containerd.dmverity=1"]));
     assert_eq!(code, Code::UNIMPLEMENTED, "{text}");
-    let (code, text) = failure(of("fuse3.fuse-overlayfs", "x", &[]));
-    assert_eq!(code, Code::UNIMPLEMENTED, "{text}");
+    assert!(text.contains("X-containerd.dmverity=1"), "{text}");
+    for kind in ["mkfs/ext4", "format/mkdir/overlay", "loop"] {
+        let (code, text) = failure(of(kind, &base, &[]));
+        assert_eq!(code, Code::UNIMPLEMENTED, "{text}");
+        assert!(
+            text.contains(&format!("type {kind:?} is for containerd's mount manager")),
+            "{text}"
+        );
+    }
     let (_, text) = failure(of("overlay", "overlay", &["lowerdir=/no/such"]));
     assert!(text.contains("lowerdir"), "{text}");
     let absent = Mount {
