@@ -168,6 +168,33 @@ fn images_of_umoci_and_skopeo_are_loaded_byte_by_byte() {
 }
 
 #[test]
+fn a_layout_that_anybody_has_packed_is_loaded() {
+    needs!(Program("umoci"), Program("skopeo"));
+    let setting = Setting::new("imgpacked");
+    let layout = setting.layout.display().to_string();
+    let expected = digest_in_index(&setting.layout);
+    for (number, options) in [&["--format=gnu"][..], &["--format=pax"], &["--gzip"]]
+        .iter()
+        .enumerate()
+    {
+        let packed = setting.path(&format!("{number}.tar"));
+        let target = packed.display().to_string();
+        run(
+            "tar",
+            &[*options, &["-C", &layout, "-cf", &target, "."]].concat(),
+        );
+        let store = setting.other_store(&format!("store-{number}"));
+        let images = load_from(&store, &packed);
+        assert_eq!(
+            images[0].descriptor.digest.to_string(),
+            expected,
+            "{options:?}"
+        );
+        assert_sound(&store);
+    }
+}
+
+#[test]
 fn docker_archives_of_skopeo_are_loaded_and_the_layers_are_the_configurations() {
     needs!(Program("umoci"), Program("skopeo"));
     let setting = Setting::new("imgolddocker");
