@@ -653,16 +653,19 @@ fn credentials_stay_with_the_host_that_they_are_for() {
     assert_eq!(elsewhere.seen().len(), 1);
     assert!(!elsewhere.learned("uthorization"), "{:?}", elsewhere.seen());
 
-    // Not even when it asks for them.
-    let greedy = Arc::new(Fake::start(|_| {
-        answer(401, &[("WWW-Authenticate", "Basic realm=\"x\"")], b"")
+    // Not even when it asks for them, in either way.
+    let greedy = Arc::new(Fake::start(|seen| {
+        let host = seen.header("host").unwrap_or_default();
+        let bearer = format!("Basic realm=\"x\", Bearer realm=\"http://{host}/token\"");
+        answer(401, &[("WWW-Authenticate", &bearer)], b"")
     }));
     let target = greedy.url("/give");
     let fake = guarded(Made::new(&[&layer()]), move |seen| {
         is_layer(seen).then(|| redirect(&target))
     });
     attempt(with_alice(&fake), &name(&fake)).fails(ErrorKind::Denied, "401");
-    assert!(!greedy.learned(BASIC));
+    assert!(!greedy.learned(BASIC) && !greedy.learned("sesame"));
+    assert!(greedy.asked("GET", "/token").is_empty() && greedy.asked("POST", "").is_empty());
 }
 
 /// U17.

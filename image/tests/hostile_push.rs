@@ -356,7 +356,7 @@ fn lists_are_read_page_by_page_and_have_an_end() {
             match seen.target.split_once("last=").map(|(_, last)| last) {
                 None => page(
                     "[\"1\", \"2\"]",
-                    "</v2/a/tags/list?n=2&last=2>; rel=\"next\"",
+                    "</first>; rel=\"first\", </v2/a/tags/list?n=2&last=2>; rel=\"next\"",
                 ),
                 Some("2") => page("[\"3\"]", "<list?n=2&last=3>; rel=next"),
                 _ => page("null", "</other>; rel=\"prev\""),

@@ -4,6 +4,7 @@
 mod kit;
 mod network;
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -403,12 +404,26 @@ fn a_helper_runs_by_its_absolute_path_in_a_clean_environment() {
     let before = json!({"credsStore": "test", "psFormat": "table", "auths": {"other.io": {}}});
     std::fs::write(&file, before.to_string()).expect("written");
 
-    let mut search = std::ffi::OsString::from(".:relative:");
+    // A program in a directory that depends on where one stands is nothing that may be run.
+    let decoy = scene.directory.path().join("decoy");
+    std::fs::create_dir(&decoy).expect("made");
+    let bad = decoy.join("docker-credential-test");
+    let text = format!("#!/bin/sh\ntouch {}/ran\nexit 1\n", decoy.display());
+    std::fs::write(&bad, text).expect("written");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&bad, executable).expect("set");
+    let here = std::env::current_dir().expect("there is one");
+    let up = "../".repeat(here.components().count() - 1);
+    let relative = format!("{up}{}", &decoy.display().to_string()[1..]);
+    assert!(Path::new(&relative).join("docker-credential-test").exists());
+
+    let mut search = std::ffi::OsString::from(format!(".:{relative}:"));
     search.push(&bin);
     search.push(":/usr/bin:/bin");
     let helpers = HelperEnvironment {
         search_path: search,
         variables: vec![("GIVEN".into(), "yes".into())],
+        ..HelperEnvironment::default()
     };
     let place = Place {
         file: &file,
@@ -449,7 +464,41 @@ fn a_helper_runs_by_its_absolute_path_in_a_clean_environment() {
     let environment = std::fs::read_to_string(bin.join("environment")).expect("it ran");
     assert!(environment.contains("GIVEN=yes"));
     assert!(!environment.contains("CARGO"), "{environment}");
-    assert!(!environment.contains("relative"), "{environment}");
+    assert!(!environment.contains("decoy"), "{environment}");
+    assert!(!decoy.join("ran").exists());
+}
+
+#[test]
+fn a_helper_that_does_not_answer_is_killed() {
+    let directory = Marker::new("helper").directory();
+    let helper = directory.path().join("docker-credential-slow");
+    let pid = directory.path().join("pid");
+    let text = format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", pid.display());
+    std::fs::write(&helper, text).expect("written");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&helper, executable).expect("set");
+    let file = directory.path().join("config.json");
+    std::fs::write(&file, "{\"credsStore\": \"slow\"}").expect("written");
+    let mut search = directory.path().as_os_str().to_owned();
+    search.push(":/usr/bin:/bin");
+    let keyring = Keyring {
+        files: vec![file],
+        helpers: HelperEnvironment {
+            search_path: search,
+            // Long enough for a shell to say who it is, on any machine.
+            patience: Duration::from_secs(2),
+            ..HelperEnvironment::default()
+        },
+        ..Keyring::default()
+    };
+    let error = keyring.find("r.example", "x").expect_err("it sleeps");
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert!(
+        error.to_string().contains("docker-credential-slow"),
+        "{error}"
+    );
+    let pid = std::fs::read_to_string(pid).expect("it ran");
+    assert!(!Path::new("/proc").join(pid.trim()).exists());
 }
 
 /// A token service, as docker-registry knows it: signed JSON with the service's certificate.
@@ -779,4 +828,16 @@ fn tags_are_listed_and_what_is_about_an_image_is_found() {
     assert_eq!(found[0].annotation("x"), Some("y"));
     let fetched = repository.manifest(&found[0]).expect("it is there");
     assert!(matches!(fetched.document, Document::Manifest(_)));
+
+    // A tag alone can't be removed from this registry, as from most.
+    let by_tag = repository.delete(&of).expect_err("by its digest only");
+    assert_eq!(by_tag.kind(), ErrorKind::Unsupported, "{by_tag}");
+    repository
+        .delete(&of.at(image.digest.clone()))
+        .expect("removed");
+    assert!(repository.resolve(&of).is_err());
+    let again = repository
+        .delete(&of.at(image.digest))
+        .expect_err("not there");
+    assert_eq!(again.kind(), ErrorKind::NotFound, "{again}");
 }

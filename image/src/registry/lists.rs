@@ -176,28 +176,27 @@ fn pages(
     Err(Error::new(ErrorKind::Registry, message))
 }
 
-/// RFC 8288: `<URL>; rel="next"`.
+/// RFC 8288: `<URL>; rel="next"`, several with commas between them.
 fn next_page(answer: &Answer) -> Result<Option<Url>> {
-    for link in answer.all("link") {
-        let Some((url, parameters)) = link
-            .trim()
-            .strip_prefix('<')
-            .and_then(|l| l.split_once('>'))
-        else {
-            continue;
-        };
-        let is_next = parameters.split(';').any(|parameter| {
-            let parameter = parameter.trim().to_ascii_lowercase();
-            parameter == "rel=\"next\"" || parameter == "rel=next"
-        });
-        if is_next {
-            let next = answer.url.join(url)?;
-            if next.origin() != answer.url.origin() {
-                let message = format!("{} continues its list elsewhere", answer.url.origin());
-                return Err(Error::new(ErrorKind::Registry, message));
-            }
-            return Ok(Some(next));
-        }
+    let next = answer
+        .all("link")
+        .flat_map(|header| header.split('<').skip(1))
+        .filter_map(|link| link.split_once('>'))
+        .find(|(_, parameters)| is_next(parameters));
+    let Some((url, _)) = next else {
+        return Ok(None);
+    };
+    let next = answer.url.join(url)?;
+    if next.origin() != answer.url.origin() {
+        let message = format!("{} continues its list elsewhere", answer.url.origin());
+        return Err(Error::new(ErrorKind::Registry, message));
     }
-    Ok(None)
+    Ok(Some(next))
+}
+
+fn is_next(parameters: &str) -> bool {
+    parameters.split([';', ',']).any(|parameter| {
+        let parameter = parameter.trim().to_ascii_lowercase();
+        parameter == "rel=\"next\"" || parameter == "rel=next"
+    })
 }

@@ -97,6 +97,14 @@ impl<'a> Repository<'a> {
         })
     }
 
+    /// The writer's conversation, with the right to remove.
+    pub(super) fn deleter(&self) -> Result<Line<'a>> {
+        let mut line = self.writer()?;
+        let scope = format!("repository:{}:delete,pull,push", self.name);
+        line.scopes = Scopes::default().and(scope);
+        Ok(line)
+    }
+
     /// What the first place has that has it. Why others failed is told; the error is that of
     /// the registry itself.
     pub(super) fn first<T>(

@@ -11,6 +11,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 pub(crate) struct Authority {
+    /// What its servers are called, besides this machine's names.
+    server: Option<&'static str>,
     issuer: Issuer<'static, KeyPair>,
     /// PEM.
     pub(crate) certificate: String,
@@ -26,6 +28,15 @@ pub(crate) struct Pair {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::make(None)
+    }
+
+    /// Its servers have this name, too.
+    pub(crate) fn named(server: &'static str) -> Self {
+        Self::make(Some(server))
+    }
+
+    fn make(server: Option<&'static str>) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("authority {number} of a test");
@@ -36,6 +47,7 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("signed").pem();
         Self {
+            server,
             issuer: Issuer::new(params, key),
             certificate,
         }
@@ -43,8 +55,9 @@ impl Authority {
 
     /// For servers at 127.0.0.1 and localhost, and for clients.
     pub(crate) fn pair(&self) -> Pair {
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let mut params = CertificateParams::new(names.to_vec()).expect("names");
+        let names = ["127.0.0.1", "localhost"].into_iter().chain(self.server);
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        let mut params = CertificateParams::new(names).expect("names");
         params
             .distinguished_name
             .push(DnType::CommonName, "a part of a test");

@@ -19,16 +19,27 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The most that a helper may answer.
 const MAX_ANSWER: usize = 64 << 10;
-/// Helpers may ask a person; this one is no longer there then.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where helpers are looked for, and what they see.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HelperEnvironment {
     /// The value of `PATH`. Only its absolute directories count.
     pub search_path: OsString,
     /// All variables that a helper gets, besides `PATH`.
     pub variables: Vec<(OsString, OsString)>,
+    /// How long a helper may take: some ask a person.
+    pub patience: Duration,
+}
+
+impl Default for HelperEnvironment {
+    /// No directory, no variable, a minute.
+    fn default() -> Self {
+        Self {
+            search_path: OsString::new(),
+            variables: Vec::new(),
+            patience: Duration::from_secs(60),
+        }
+    }
 }
 
 impl HelperEnvironment {
@@ -60,6 +71,7 @@ impl HelperEnvironment {
         Self {
             search_path: get("PATH").unwrap_or_default(),
             variables,
+            ..Self::default()
         }
     }
 
@@ -192,7 +204,7 @@ fn run(name: &str, verb: &str, input: &[u8], environment: &HelperEnvironment) ->
         // why on its standard output.
         stdin.write_all(input).ok();
     }
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + environment.patience;
     let text = helper
         .read_answer(deadline)
         .map_err(|error| error.within(step(verb)))?;
@@ -273,11 +285,7 @@ fn wait_readable(fd: std::os::fd::BorrowedFd<'_>, deadline: Instant) -> Result<(
 }
 
 fn timed_out() -> Error {
-    let message = format!(
-        "no answer within {} s, so it was killed",
-        DEADLINE.as_secs()
-    );
-    Error::new(ErrorKind::TimedOut, message)
+    Error::new(ErrorKind::TimedOut, "no answer in time, so it is killed")
 }
 
 fn failed(name: &str, verb: &str, text: &str) -> Error {
