@@ -40,6 +40,8 @@ fn policies() -> [(&'static str, u32, Value, Value); 6] {
 /// Flags of sched_setattr(2) that a policy shows, or whose effect it shows: word, the scheduler,
 /// and what is seen.
 fn flags() -> [(&'static str, Value, Value); 5] {
+    // Whoever runs this may have a nice value, and so what it starts.
+    let own_nice = crate::sys::scheduler().map_or(0, |own| own.nice);
     let deadline = json!({ "policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 20_000_000, "period": 50_000_000 });
     [
         (
@@ -67,7 +69,7 @@ fn flags() -> [(&'static str, Value, Value); 5] {
         (
             "SCHED_FLAG_KEEP_PARAMS",
             json!({ "policy": "SCHED_BATCH", "nice": 4 }),
-            json!({ "policy": 0, "nice": 0 }),
+            json!({ "policy": 0, "nice": own_nice }),
         ),
     ]
 }
