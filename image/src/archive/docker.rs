@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::contents::{self, Contents};
-use super::load::Found;
+use super::load::{Found, check_count};
 use crate::digest::Digest;
 use crate::document::{Compression, Descriptor, ImageConfig, MediaType, strict, typed};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +32,7 @@ pub(super) fn images(store: &Store, contents: &Contents, manifest: &[u8]) -> Res
         let message = "manifest.json: there is no image in it";
         return Err(Error::new(ErrorKind::Corrupt, message));
     }
+    check_count(items.len())?;
     items
         .into_iter()
         .map(|item| {

@@ -41,7 +41,7 @@ struct Copy<'a> {
     store: &'a Store,
     blobs: Directory,
     progress: &'a dyn Progress,
-    done: BTreeSet<Digest>,
+    done: BTreeSet<tree::Seen>,
 }
 
 impl Copy<'_> {
@@ -49,7 +49,7 @@ impl Copy<'_> {
         if depth > tree::MAX_DEPTH + 1 {
             return Err(tree::too_deep());
         }
-        if !self.done.insert(descriptor.digest.clone()) || !self.content(descriptor)? {
+        if !self.done.insert(tree::seen(descriptor)) || !self.content(descriptor)? {
             return Ok(());
         }
         let media_type = &descriptor.media_type;

@@ -158,6 +158,7 @@ pub(super) fn found(image: Image) -> Found {
 
 /// Gives the images their names, after all of them were found to be whole.
 fn register(store: &Store, mut found: Vec<Found>, options: &LoadOptions) -> Result<Vec<Image>> {
+    check_count(found.iter().map(|image| image.names.len().max(1)).sum())?;
     if let ([one], Some(reference)) = (found.as_mut_slice(), &options.reference)
         && one.names.is_empty()
     {
@@ -179,6 +180,18 @@ fn register(store: &Store, mut found: Vec<Found>, options: &LoadOptions) -> Resu
     }
     Ok(images)
 }
+
+/// Each of them is work of its own, also where one byte of the archive names it.
+pub(super) fn check_count(images: usize) -> Result<()> {
+    if images <= MOST_IMAGES {
+        return Ok(());
+    }
+    let message =
+        format!("{images} images and names in one archive, and {MOST_IMAGES} is the most");
+    Err(Error::new(ErrorKind::Corrupt, message))
+}
+
+const MOST_IMAGES: usize = 1000;
 
 fn image(reference: Option<Reference>, descriptor: &Descriptor) -> Image {
     Image {

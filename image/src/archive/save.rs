@@ -79,6 +79,7 @@ pub fn save(
 #[derive(Debug)]
 struct Plan {
     entries: Vec<Descriptor>,
+    seen: BTreeSet<tree::Seen>,
     blobs: BTreeMap<Digest, Descriptor>,
     manifest: Value,
 }
@@ -87,6 +88,7 @@ impl Plan {
     fn new(store: &Store, images: &[Image], options: &SaveOptions) -> Result<Self> {
         let mut plan = Self {
             entries: Vec::new(),
+            seen: BTreeSet::new(),
             blobs: BTreeMap::new(),
             manifest: json!([]),
         };
@@ -126,7 +128,7 @@ impl Plan {
     fn collect(&mut self, store: &Store, root: &Descriptor) -> Result<()> {
         let mut open = vec![root.clone()];
         while let Some(descriptor) = open.pop() {
-            if self.blobs.contains_key(&descriptor.digest) {
+            if !self.seen.insert(tree::seen(&descriptor)) {
                 continue;
             }
             if let Some(children) = tree::children(store, &descriptor)? {

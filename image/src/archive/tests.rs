@@ -206,6 +206,33 @@ fn content_that_is_not_what_was_promised_is_refused() {
     );
 }
 
+#[test]
+fn archives_that_ask_for_too_much_are_refused() {
+    let mut large = oci(|_, _| {});
+    large.insert("index.json".into(), vec![b' '; (8 << 20) + 1]);
+    assert_refused(&archive(&large), "is the most");
+    let many =
+        |manifest: &mut Value, _: &mut Files| *manifest = vec![manifest[0].clone(); 1001].into();
+    assert_refused(&archive(&docker(many)), "is the most");
+    let tags = |manifest: &mut Value, _: &mut Files| {
+        manifest[0]["RepoTags"] = (0..1001).map(|number| format!("x:{number}")).collect();
+    };
+    assert_refused(&archive(&docker(tags)), "is the most");
+    let name = "n".repeat(4000);
+    let (_directory, store) = store();
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes);
+    for number in 0..1100 {
+        // Of a kind that writes no blob.
+        writer
+            .whole(&format!("{number}{name}/VERSION"), b"")
+            .expect("written");
+    }
+    writer.finish().expect("written");
+    let error = load_bytes(&store, &bytes).expect_err("they would fill the memory");
+    assert!(error.to_string().contains("bytes of names"), "{error}");
+}
+
 /// security.md U08: names in annotations are names, or nothing.
 #[test]
 fn odd_annotations_give_no_names() {

@@ -1,6 +1,6 @@
 //! What people call images by: references, digests, and the beginnings of ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Image, Store, tree};
 use crate::digest::Digest;
@@ -34,49 +34,56 @@ impl Store {
 
     /// All manifests and indexes whose own digest, or whose configuration's, begins so.
     fn by_id(&self, images: &[Image], hex: &str, text: &str) -> BTreeMap<Digest, Image> {
-        let mut found = BTreeMap::new();
         let is_id = !hex.is_empty() && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let whole: Option<Digest> = text.parse().ok();
-        if !is_id && whole.is_none() {
-            return found;
-        }
-        let matches = |digest: &Digest| match &whole {
-            Some(whole) => digest == whole,
-            None => digest.hex().starts_with(hex),
+        let mut search = Search {
+            store: self,
+            matches: |digest: &Digest| match &whole {
+                Some(whole) => digest == whole,
+                None => is_id && digest.hex().starts_with(hex),
+            },
+            seen: BTreeSet::new(),
+            found: BTreeMap::new(),
         };
-        for image in images {
-            self.collect(image, 0, &matches, &mut found);
+        if is_id || whole.is_some() {
+            images.iter().for_each(|image| search.look_at(image, 0));
         }
-        found
+        search.found
     }
+}
 
+/// Looks at everything once, however often it is named.
+struct Search<'a, M> {
+    store: &'a Store,
+    matches: M,
+    seen: BTreeSet<tree::Seen>,
+    found: BTreeMap<Digest, Image>,
+}
+
+impl<M: Fn(&Digest) -> bool> Search<'_, M> {
     /// An image that can't be read has no ids but its own; others are found nevertheless.
-    fn collect(
-        &self,
-        image: &Image,
-        depth: usize,
-        matches: &impl Fn(&Digest) -> bool,
-        found: &mut BTreeMap<Digest, Image>,
-    ) {
+    fn look_at(&mut self, image: &Image, depth: usize) {
         let descriptor = &image.descriptor;
-        if matches(&descriptor.digest) {
-            found
-                .entry(descriptor.digest.clone())
-                .or_insert_with(|| image.clone());
+        if !self.seen.insert(tree::seen(descriptor)) {
             return;
         }
-        match tree::document(self, descriptor) {
-            Ok(Document::Manifest(manifest)) if matches(&manifest.config.digest) => {
-                found
-                    .entry(descriptor.digest.clone())
-                    .or_insert_with(|| image.clone());
-            }
-            Ok(Document::Index(index)) if depth < tree::MAX_DEPTH => {
-                for child in index.manifests {
-                    self.collect(&nameless(child), depth + 1, matches, found);
+        let mut is_found = (self.matches)(&descriptor.digest);
+        if !is_found {
+            match tree::document(self.store, descriptor) {
+                Ok(Document::Manifest(manifest)) => {
+                    is_found = (self.matches)(&manifest.config.digest);
                 }
+                Ok(Document::Index(index)) if depth < tree::MAX_DEPTH => {
+                    for child in index.manifests {
+                        self.look_at(&nameless(child), depth + 1);
+                    }
+                }
+                _ => {}
             }
-            _ => {}
+        }
+        if is_found {
+            let digest = descriptor.digest.clone();
+            self.found.entry(digest).or_insert_with(|| image.clone());
         }
     }
 }

@@ -105,6 +105,7 @@ impl Writer {
     /// When the file can't be cut.
     pub fn restart(&mut self) -> Result<()> {
         self.verifier = Verifier::new(&self.descriptor.digest, self.descriptor.size);
+        self.fate = Fate::Keep;
         let cut = self.file.set_len(0).and_then(|()| self.file.rewind());
         cut.map_err(|error| self.failed("restart", error))
     }

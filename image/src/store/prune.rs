@@ -1,11 +1,10 @@
 //! Pruning: what nothing refers to goes.
 
-use std::collections::BTreeSet;
-
 use super::layout::INDEX;
 use super::list::{List, REF_NAME};
 use super::lock::{Lock, Mode};
-use super::{Store, ingest, tree};
+use super::tree::{self, Reached};
+use super::{Store, ingest};
 use crate::digest::{Algorithm, Digest};
 use crate::document::{Descriptor, Document};
 use crate::error::Result;
@@ -72,19 +71,19 @@ impl Store {
         list: &List,
         untagged: Untagged,
         keep: &impl Fn(&Digest) -> bool,
-    ) -> Result<BTreeSet<Digest>> {
-        let mut reached = BTreeSet::new();
+    ) -> Result<Reached> {
+        let mut reached = Reached::default();
         let all = list.descriptors().iter();
         let (roots, open): (Vec<Descriptor>, Vec<Descriptor>) = all.cloned().partition(|entry| {
             untagged == Untagged::Keep || is_tagged(entry) || keep(&entry.digest)
         });
-        tree::reach(self, roots, &mut reached)?;
+        reached.add(self, roots)?;
         for digest in self.blobs()? {
             if !reached.contains(&digest)
                 && keep(&digest)
                 && let Some(descriptor) = tree::describe(self, &digest)?
             {
-                tree::reach(self, vec![descriptor], &mut reached)?;
+                reached.add(self, vec![descriptor])?;
             }
         }
         self.reach_referrers(open, &mut reached)?;
@@ -92,17 +91,13 @@ impl Store {
     }
 
     /// Adds what is about something that stays, and what is about that.
-    fn reach_referrers(
-        &self,
-        mut open: Vec<Descriptor>,
-        reached: &mut BTreeSet<Digest>,
-    ) -> Result<()> {
+    fn reach_referrers(&self, mut open: Vec<Descriptor>, reached: &mut Reached) -> Result<()> {
         loop {
             let before = open.len();
             let (about, rest): (Vec<Descriptor>, Vec<Descriptor>) = open
                 .into_iter()
                 .partition(|entry| self.subject(entry).is_some_and(|it| reached.contains(&it)));
-            tree::reach(self, about, reached)?;
+            reached.add(self, about)?;
             open = rest;
             if open.len() == before {
                 return Ok(());
@@ -119,7 +114,7 @@ impl Store {
         subject.map(|subject| subject.digest)
     }
 
-    fn remove_others(&self, reached: &BTreeSet<Digest>, pruned: &mut Pruned) -> Result<()> {
+    fn remove_others(&self, reached: &Reached, pruned: &mut Pruned) -> Result<()> {
         for digest in self.blobs()? {
             if reached.contains(&digest) {
                 continue;

@@ -1,5 +1,7 @@
 //! From an image to what a container needs: the manifest for this machine, its configuration.
 
+use std::collections::BTreeSet;
+
 use super::{Store, tree};
 use crate::document::{Descriptor, Document, ImageConfig, Manifest};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,13 +48,17 @@ impl Store {
     /// [`ErrorKind::Corrupt`] when a document is none, or indexes are nested too deeply.
     pub fn manifests(&self, descriptor: &Descriptor) -> Result<Vec<(Descriptor, Manifest)>> {
         let mut manifests = Vec::new();
+        let mut seen = BTreeSet::new();
         let mut open = vec![(descriptor.clone(), 0)];
         while let Some((current, depth)) = open.pop() {
             if depth > tree::MAX_DEPTH {
                 return Err(tree::too_deep());
             }
             let is_document = current.media_type.is_manifest() || current.media_type.is_index();
-            if !is_document || self.size_of(&current.digest)?.is_none() {
+            if !is_document
+                || !seen.insert(tree::seen(&current))
+                || self.size_of(&current.digest)?.is_none()
+            {
                 continue;
             }
             match tree::document(self, &current)? {

@@ -604,6 +604,52 @@ fn pruning_removes_only_what_nothing_refers_to() {
 }
 
 #[test]
+fn what_is_named_a_million_times_is_looked_at_once() {
+    let (_directory, store) = store();
+    let manifest = image(&store, "1");
+    let mut deep = manifest.clone();
+    for _ in 0..tree::MAX_DEPTH {
+        deep = index(&store, MediaType::OciIndex, &vec![deep; 300]);
+    }
+    store.tag(&reference("x"), &deep).expect("it is whole");
+    let found = store.find(manifest.digest.short()).expect("it is in there");
+    assert_eq!(found.descriptor.digest, manifest.digest);
+    assert_eq!(
+        store.find("00000000000000").expect_err("none").kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(store.manifests(&deep).expect("they can be read").len(), 1);
+    let pruned = store.prune(Untagged::Remove, |_| false).expect("pruned");
+    assert_eq!(pruned.blobs, []);
+}
+
+#[test]
+fn a_manifest_that_is_another_images_layer_keeps_its_parts() {
+    for names in [["a", "b"], ["b", "a"]] {
+        let (_directory, store) = store();
+        let victim = image(&store, "1");
+        let layer = Descriptor::new(
+            bytes_of("application/vnd.oci.image.layer.v1.tar"),
+            victim.digest.clone(),
+            victim.size,
+        );
+        let config = json!({"architecture": "amd64", "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [layer.digest]}});
+        let config = store.put(MediaType::OciConfig, config.to_string().as_bytes());
+        let manifest =
+            json!({"schemaVersion": 2, "config": config.expect("written"), "layers": [layer]});
+        let odd = store.put(MediaType::OciManifest, manifest.to_string().as_bytes());
+        let odd = odd.expect("written");
+        for name in names {
+            let it = if name == "a" { &odd } else { &victim };
+            store.tag(&reference(name), it).expect("it is whole");
+        }
+        store.prune(Untagged::Remove, |_| false).expect("pruned");
+        store.check(&victim).expect("it is whole still");
+    }
+}
+
+#[test]
 fn a_damaged_image_stops_pruning() {
     let (directory, store) = store();
     let manifest = image(&store, "1");

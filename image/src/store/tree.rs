@@ -1,6 +1,6 @@
 //! What an image consists of: the tree of documents and layers below a descriptor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Store;
 use crate::digest::Digest;
@@ -41,19 +41,67 @@ pub(crate) fn document(store: &Store, descriptor: &Descriptor) -> Result<Documen
 /// [`ErrorKind::NotFound`], which names what is missing; [`ErrorKind::Corrupt`] for documents
 /// that are none, or don't belong together.
 pub(super) fn check_complete(store: &Store, descriptor: &Descriptor) -> Result<()> {
-    check_complete_at(store, descriptor, 0)
+    let mut check = Check {
+        store,
+        known: BTreeMap::new(),
+    };
+    check.document(descriptor, 0)
 }
 
-fn check_complete_at(store: &Store, descriptor: &Descriptor, depth: usize) -> Result<()> {
-    if depth > MAX_DEPTH {
-        return Err(too_deep());
+/// Content, and as what it is looked at: one document's layer may be another one's manifest.
+pub(crate) type Seen = (Digest, MediaType);
+
+pub(crate) fn seen(descriptor: &Descriptor) -> Seen {
+    (descriptor.digest.clone(), descriptor.media_type.clone())
+}
+
+/// Looks at everything once, however often it is named.
+struct Check<'a> {
+    store: &'a Store,
+    /// Whether a document that was looked at is whole.
+    known: BTreeMap<Seen, bool>,
+}
+
+impl Check<'_> {
+    fn document(&mut self, descriptor: &Descriptor, depth: usize) -> Result<()> {
+        if depth > MAX_DEPTH {
+            return Err(too_deep());
+        }
+        if !descriptor.media_type.is_manifest() && !descriptor.media_type.is_index() {
+            return check_present(self.store, descriptor);
+        }
+        match document(self.store, descriptor)? {
+            Document::Manifest(manifest) => check_manifest(self.store, &manifest),
+            Document::Index(index) => self.index(descriptor, &index, depth),
+        }
     }
-    if !descriptor.media_type.is_manifest() && !descriptor.media_type.is_index() {
-        return check_present(store, descriptor);
-    }
-    match document(store, descriptor)? {
-        Document::Manifest(manifest) => check_manifest(store, &manifest),
-        Document::Index(index) => check_index(store, descriptor, &index, depth),
+
+    fn index(&mut self, descriptor: &Descriptor, index: &Index, depth: usize) -> Result<()> {
+        let mut is_any_whole = false;
+        let mut missing = None;
+        for child in &index.manifests {
+            let seen = seen(child);
+            let is_whole = match self.known.get(&seen) {
+                Some(is_whole) => *is_whole,
+                None => match self.document(child, depth + 1) {
+                    Ok(()) => true,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        missing.get_or_insert(error);
+                        false
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            is_any_whole |= is_whole;
+            self.known.insert(seen, is_whole);
+        }
+        if is_any_whole {
+            return Ok(());
+        }
+        Err(missing.unwrap_or_else(|| {
+            let message = format!("index {} has no whole image in it", descriptor.digest);
+            Error::new(ErrorKind::NotFound, message)
+        }))
     }
 }
 
@@ -68,27 +116,6 @@ fn check_manifest(store: &Store, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-fn check_index(store: &Store, descriptor: &Descriptor, index: &Index, depth: usize) -> Result<()> {
-    let mut missing = None;
-    let mut is_any_whole = false;
-    for child in &index.manifests {
-        match check_complete_at(store, child, depth + 1) {
-            Ok(()) => is_any_whole = true,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                missing.get_or_insert(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    if is_any_whole {
-        return Ok(());
-    }
-    Err(missing.unwrap_or_else(|| {
-        let message = format!("index {} has no image in it", descriptor.digest);
-        Error::new(ErrorKind::NotFound, message)
-    }))
-}
-
 fn check_present(store: &Store, descriptor: &Descriptor) -> Result<()> {
     if store.contains(descriptor)? || descriptor.data.is_some() {
         return Ok(());
@@ -100,26 +127,35 @@ fn check_present(store: &Store, descriptor: &Descriptor) -> Result<()> {
     Err(Error::new(ErrorKind::NotFound, message))
 }
 
-/// Adds to `reached` everything that can be reached from `roots` and is here.
-///
-/// # Errors
-/// When a document can't be read: nobody knows then what it leads to.
-pub(super) fn reach(
-    store: &Store,
-    roots: Vec<Descriptor>,
-    reached: &mut BTreeSet<Digest>,
-) -> Result<()> {
-    let mut open = roots;
-    while let Some(descriptor) = open.pop() {
-        if reached.contains(&descriptor.digest) {
-            continue;
-        }
-        if let Some(children) = children(store, &descriptor)? {
-            open.extend(children);
-            reached.insert(descriptor.digest);
-        }
+/// Content that can be reached, and is here.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    seen: BTreeSet<Seen>,
+    digests: BTreeSet<Digest>,
+}
+
+impl Reached {
+    pub(super) fn contains(&self, digest: &Digest) -> bool {
+        self.digests.contains(digest)
     }
-    Ok(())
+
+    /// Adds everything that can be reached from `roots`.
+    ///
+    /// # Errors
+    /// When a document can't be read: nobody knows then what it leads to.
+    pub(super) fn add(&mut self, store: &Store, roots: Vec<Descriptor>) -> Result<()> {
+        let mut open = roots;
+        while let Some(descriptor) = open.pop() {
+            if !self.seen.insert(seen(&descriptor)) {
+                continue;
+            }
+            if let Some(children) = children(store, &descriptor)? {
+                open.extend(children);
+                self.digests.insert(descriptor.digest);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Describes content of which only the digest is known: a manifest and an index are recognized.
