@@ -51,6 +51,12 @@ pub(crate) fn copy_own_status(from: RawFd, to: RawFd, given: Given) -> Result<()
     sys::utimens(to, Some(c"."), status.accessed, status.modified).at(Call::Copy)
 }
 
+/// Copies the mode of the directory itself.
+pub(crate) fn copy_mode(from: RawFd, to: RawFd) -> Result<(), Failure> {
+    let status = sys::fstat(from).at(Call::Copy)?;
+    sys::fchmodat(to, c".", status.permissions()).at(Call::Copy)
+}
+
 fn copy_directory(proc: RawFd, from: RawFd, to: RawFd, depth: u32) -> Result<(), Failure> {
     copy_entries(proc, from, to, depth)?;
     copy_own_status(from, to, Given::default())

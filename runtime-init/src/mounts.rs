@@ -86,11 +86,16 @@ impl Init<'_> {
 
         let tree = self.make_filesystem(kind, device, options, attributes & !later)?;
         // A directory that is made here has nothing to copy: no mode of somebody's choice either.
-        let copies = mount.copy_up && !self.is_missing(mount)?;
+        let given = given_status(options);
+        let takes_mode = kind == c"tmpfs" && !given.mode;
+        let covers = (mount.copy_up || takes_mode) && !self.is_missing(mount)?;
         let target = self.open_target(mount, DIRECTORY, Some(tree.raw()))?;
-        if copies {
+        if covers && mount.copy_up {
             copy::copy_contents(self.proc, target.raw(), tree.raw())?;
-            copy::copy_own_status(target.raw(), tree.raw(), given_status(options))?;
+            copy::copy_own_status(target.raw(), tree.raw(), given)?;
+        } else if covers {
+            // The kernel's own choice is 1777: an image's /run would be everybody's to write.
+            copy::copy_mode(target.raw(), tree.raw())?;
         }
         sys::move_mount(tree.raw(), target.raw()).at(Call::MoveMount)?;
         self.change_attributes(

@@ -257,6 +257,26 @@ fn mounts_can_be_made_in_a_read_only_tmpfs() {
 }
 
 #[test]
+fn a_tmpfs_has_the_mode_that_its_options_say_else_that_of_the_directory_it_covers() {
+    needs!(Root);
+    let container = Container::new("tmpfsmode")
+        .mount("tmpfs", "tmpfs", "/covers", &[])
+        .mount("tmpfs", "tmpfs", "/chosen", &["mode=0711"])
+        .mount("tmpfs", "tmpfs", "/readonly", &["ro"])
+        .mount("tmpfs", "tmpfs", "/missing", &[]);
+    for name in ["covers", "chosen", "readonly"] {
+        let directory = container.rootfs().join(name);
+        fs::create_dir(&directory).expect("a directory can be made");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o2750)).expect("it is ours");
+    }
+    let printed = container.prints_of("stat -c '%n %a' /covers /chosen /readonly /missing");
+    assert_eq!(
+        printed,
+        "/covers 2750\n/chosen 711\n/readonly 2750\n/missing 1777\n"
+    );
+}
+
+#[test]
 fn tmpcopyup_keeps_content_modes_owners_links_and_times() {
     needs!(Root);
     let container = Container::new("tmpcopyup").with_all_capabilities().mount(
