@@ -277,6 +277,19 @@ fn a_tmpfs_has_the_mode_that_its_options_say_else_that_of_the_directory_it_cover
 }
 
 #[test]
+fn a_private_root_leaves_mounts_the_propagation_that_they_ask_for() {
+    needs!(Root);
+    let printed = Container::new("ownpropagation")
+        .set("/linux/rootfsPropagation", "rprivate")
+        .mount("tmpfs", "tmpfs", "/own", &["shared"])
+        .mount("tmpfs", "tmpfs", "/other", &[])
+        .prints_of(
+            "grep -c ' /own .* shared:' /proc/self/mountinfo; grep -c shared: /proc/self/mountinfo",
+        );
+    assert_eq!(printed, "1\n1\n", "one mount is shared, and it is that one");
+}
+
+#[test]
 fn tmpcopyup_keeps_content_modes_owners_links_and_times() {
     needs!(Root);
     let container = Container::new("tmpcopyup").with_all_capabilities().mount(

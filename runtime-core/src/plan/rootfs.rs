@@ -58,7 +58,7 @@ pub(super) fn plan(
         path: host_path(path, bundle, place.key("path"), violations),
         readonly,
         propagation: first_propagation(chosen),
-        final_propagation: chosen,
+        final_propagation: chosen.filter(|flags| flags & libc::MS_PRIVATE == 0),
         entry,
     }
 }
@@ -99,7 +99,8 @@ fn propagation(
     Some(flags)
 }
 
-/// What all mounts of the new namespace become before anything is mounted. Only `shared`
+/// What all mounts of the new namespace become before anything is mounted. A private root is so
+/// from here on: once more at the end would undo what mounts' own options say. Only `shared`
 /// keeps the tie to the host's mounts in both directions; an unbindable tree could not be
 /// bound from, and becomes so only at the end.
 fn first_propagation(chosen: Option<u64>) -> u64 {
