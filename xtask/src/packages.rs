@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 37] = [
+const PACKAGES: [(&str, &str); 38] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -22,6 +22,7 @@ const PACKAGES: [(&str, &str); 37] = [
     ("skopeo", "skopeo"),
     ("docker-registry", "docker-registry"),
     ("mmdebstrap", "mmdebstrap"),
+    ("libarchive-tools", "bsdtar"),
     ("criu", "criu"),
     ("dpkg", "dpkg-deb"),
     ("lintian", "lintian"),

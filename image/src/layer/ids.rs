@@ -46,6 +46,28 @@ impl IdMaps {
         self.translate(&self.groups, id, "group")
     }
 
+    /// The image's user and group for the host's.
+    pub(super) fn reverse(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
+        let back = |ranges: &[IdRange], id: u32, kind: &str| {
+            if ranges.is_empty() {
+                return Ok(id);
+            }
+            let place = |range: &IdRange| {
+                let distance = id.checked_sub(range.host)?;
+                (distance < range.length).then(|| range.container + distance)
+            };
+            match (ranges.iter().find_map(place), self.others) {
+                (Some(id), _) => Ok(id),
+                (None, OtherIds::Squash) => Ok(0),
+                (None, OtherIds::Refuse) => Err(unmapped(kind, id, "host")),
+            }
+        };
+        Ok((
+            back(&self.users, uid, "user")?,
+            back(&self.groups, gid, "group")?,
+        ))
+    }
+
     fn translate(&self, ranges: &[IdRange], id: u32, kind: &str) -> Result<u32> {
         if ranges.is_empty() {
             return Ok(id);
@@ -94,6 +116,8 @@ mod tests {
         };
         assert_eq!(maps.user(0).ok(), Some(1000));
         assert_eq!(maps.user(33).ok(), Some(100_032));
+        assert_eq!(maps.reverse(100_032, 1000).ok(), Some((33, 0)));
+        assert!(maps.reverse(5, 1000).is_err());
         assert!(maps.user(65_536).is_err());
         assert!(maps.group(1).is_err());
         maps.others = OtherIds::Squash;

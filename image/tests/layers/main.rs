@@ -5,6 +5,9 @@
 
 mod archive;
 mod hostile;
+mod overlay;
+mod packing;
 mod rules;
 mod scene;
 mod tree;
+mod whiteouts;

@@ -13,7 +13,7 @@ use image::Digest;
 pub(crate) type Tree = BTreeMap<String, String>;
 
 /// Reads the tree below `root`, which is `.`: mode, owner, time to the nanosecond, attributes,
-/// links, device numbers, content, blocks on disk.
+/// links, device numbers, content, how much of it is no hole.
 pub(crate) fn read(root: &Path) -> Tree {
     let mut tree = Tree::new();
     let mut links = BTreeMap::new();
@@ -42,9 +42,9 @@ fn read_into(root: &Path, path: &Path, tree: &mut Tree, links: &mut BTreeMap<u64
         let content = fs::read(&full).expect("readable");
         let digest = Digest::of(&content);
         line += &format!(
-            " {} {} blocks {}",
+            " {} {} stored {}",
             metadata.size(),
-            metadata.blocks(),
+            stored(&full),
             digest.short()
         );
     } else if kind.is_symlink() {
@@ -68,6 +68,19 @@ fn read_into(root: &Path, path: &Path, tree: &mut Tree, links: &mut BTreeMap<u64
         return;
     }
     tree.insert(name, line);
+}
+
+/// How many bytes of a file are no hole.
+fn stored(path: &Path) -> u64 {
+    use rustix::fs::{SeekFrom, seek};
+    let file = fs::File::open(path).expect("readable");
+    let mut stored = 0;
+    let mut position = 0;
+    while let Ok(start) = seek(&file, SeekFrom::Data(position)) {
+        position = seek(&file, SeekFrom::Hole(start)).expect("an end");
+        stored += position - start;
+    }
+    stored
 }
 
 /// Extended attributes by name.

@@ -162,6 +162,9 @@ impl Directories {
 
     /// Keeps one open; the one that wasn't used for longest makes room.
     pub(super) fn keep(&mut self, directory: Rc<Directory>) -> Result<Rc<Directory>> {
+        if let Some((other, _)) = self.open.remove(&directory.path) {
+            other.finish()?;
+        }
         if self.open.len() >= KEPT {
             let oldest = self
                 .open
@@ -178,6 +181,24 @@ impl Directories {
             .insert(directory.path.clone(), (Rc::clone(&directory), used));
         self.last = Some(Rc::clone(&directory));
         Ok(directory)
+    }
+
+    /// Something is made or removed in a directory, which may have been let go of: it gets its
+    /// times back later.
+    pub(super) fn touch(&mut self, directory: &Rc<Directory>) -> Result<()> {
+        directory.is_touched.set(true);
+        let is_this = |other: &Rc<Directory>| Rc::ptr_eq(other, directory);
+        if directory.path.is_empty() || self.last.as_ref().is_some_and(is_this) {
+            return Ok(());
+        }
+        if !self
+            .open
+            .get(&directory.path)
+            .is_some_and(|(kept, _)| is_this(kept))
+        {
+            self.keep(Rc::clone(directory))?;
+        }
+        Ok(())
     }
 
     /// Remembers that a name leads through links to a directory whose own name is `path`.

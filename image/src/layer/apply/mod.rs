@@ -18,7 +18,8 @@ use super::{pipeline, sys, tree};
 use crate::digest::{Algorithm, Digest};
 use crate::document::Compression;
 use crate::error::{Error, ErrorKind, Result};
-use names::WHITEOUT;
+pub(super) use names::{WHITEOUT, join, split};
+pub(super) use xattrs::{is_an_images, names as attribute_names, split_names};
 
 /// How a layer is applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub enum Whiteouts {
     /// The directory is this layer alone, empty before, and one of an overlay later: removed
     /// files become devices 0:0, emptied directories get an attribute. See
     /// [overlayfs](https://docs.kernel.org/filesystems/overlayfs.html), "whiteouts and opaque
-    /// directories". `settle` completes what needs the lower layers.
+    /// directories". [`settle`](super::settle()) completes what needs the lower layers.
     Overlay {
         /// `user.overlay.…` instead of `trusted.overlay.…`: for mounts with `userxattr`, by a
         /// user namespace's root.
@@ -83,10 +84,13 @@ pub struct Applied {
     pub entries: u64,
     /// Directories that the archive has files in and doesn't name, sorted; empty for the root.
     /// They have mode 0755, belong to root and are as old as 1970, until
-    /// `settle` gives them what the lower layers say of them.
+    /// [`settle`](super::settle()) gives them what the lower layers say of them.
     pub implied_parents: Vec<Vec<u8>>,
     /// Links to files that the layer doesn't have.
     pub pending_links: Vec<PendingLink>,
+    /// Directories that have whiteouts, sorted. [`settle`](super::settle()) removes those that
+    /// hide nothing: an overlay shows their names in lists.
+    pub whiteout_parents: Vec<Vec<u8>>,
     /// Whether nothing of lower layers is seen, because the layer's root is opaque.
     pub is_root_opaque: bool,
     /// What could not be had here, and was left out: attributes, devices. A sentence each.

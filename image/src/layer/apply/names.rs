@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layer::tar::shown;
 
 /// A file's name that begins so is no file's. image-spec, layer.md, "Whiteouts".
-pub(super) const WHITEOUT: &[u8] = b".wh.";
+pub(in super::super) const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// aufs' own bookkeeping.
 const AUFS: &[u8] = b".wh..wh.";
@@ -72,7 +72,7 @@ pub(super) fn subject(path: &[u8]) -> Result<Subject<'_>> {
 }
 
 /// A clean name's parent (empty for the root) and last component.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(in super::super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
@@ -80,9 +80,10 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The clean name of `name` in `parent`.
-pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    match parent {
-        b"" => name.to_vec(),
+pub(in super::super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    match (parent, name) {
+        (b"", _) => name.to_vec(),
+        (_, b"") => parent.to_vec(),
         _ => [parent, b"/", name].concat(),
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Unpacker<'a> {
     /// With [`Whiteouts::Remove`]: what is this layer's.
     pub(super) seen: Option<Seen>,
     implied: BTreeSet<Vec<u8>>,
+    /// Directories with whiteouts in them.
+    whiteout_parents: BTreeSet<Vec<u8>>,
     pub(super) pending: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Set at the end: what is made in such a directory would inherit from them.
     pub(super) default_acls: Vec<(Vec<u8>, Vec<u8>)>,
@@ -72,6 +74,7 @@ impl<'a> Unpacker<'a> {
             creator,
             seen: (!is_alone).then(Seen::default),
             implied: BTreeSet::new(),
+            whiteout_parents: BTreeSet::new(),
             pending: BTreeMap::new(),
             default_acls: Vec::new(),
             kept_bytes: 0,
@@ -182,6 +185,16 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
+    /// A whiteout is in this directory.
+    pub(super) fn has_whiteout(&mut self, directory: &Directory) -> Result<()> {
+        self.has_whiteouts = true;
+        if !self.whiteout_parents.contains(&directory.path) {
+            self.keep_bytes(directory.path.len())?;
+            self.whiteout_parents.insert(directory.path.clone());
+        }
+        Ok(())
+    }
+
     /// Counts memory that is kept until the end.
     pub(super) fn keep_bytes(&mut self, length: usize) -> Result<()> {
         // What a tree's node needs beside the bytes.
@@ -196,7 +209,7 @@ impl<'a> Unpacker<'a> {
 
     /// Something is made in this directory: its times change, and it is this layer's, too.
     pub(super) fn mark(&mut self, parent: &Rc<Directory>, name: &[u8], made: Made) -> Result<()> {
-        parent.is_touched.set(true);
+        self.directories.touch(parent)?;
         let Some(seen) = &mut self.seen else {
             return Ok(());
         };
@@ -204,18 +217,18 @@ impl<'a> Unpacker<'a> {
         if made == Made::ByName {
             seen.insert(parent.inode, name, Made::ByName);
         }
-        if parent.is_marked.replace(true) || parent.path.is_empty() {
+        self.mark_directory(parent)
+    }
+
+    /// This layer has something in a directory, or has removed something there.
+    pub(super) fn mark_directory(&mut self, directory: &Directory) -> Result<()> {
+        let is_known = self.seen.is_none() || directory.is_marked.replace(true);
+        if is_known || directory.path.is_empty() {
             return Ok(());
         }
-        let (above, name) = split(&parent.path);
+        let (above, name) = split(&directory.path);
         match self.directory(above, Missing::Leave)? {
-            // Its times are touched only by what is made in it.
-            Some(above) => {
-                let was_touched = above.is_touched.get();
-                let marked = self.mark(&above, name, Made::InAnyWay);
-                above.is_touched.set(was_touched);
-                marked
-            }
+            Some(above) => self.mark(&above, name, Made::InAnyWay),
             None => Ok(()),
         }
     }
@@ -410,6 +423,7 @@ impl<'a> Unpacker<'a> {
             !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
         };
         self.implied.retain(|implied| is_outside(implied));
+        self.whiteout_parents.retain(|parent| is_outside(parent));
         self.pending.retain(|pending, _| is_outside(pending));
         self.default_acls.retain(|(path, _)| is_outside(path));
     }
@@ -437,6 +451,7 @@ impl<'a> Unpacker<'a> {
             entries: self.entries,
             implied_parents: self.implied.into_iter().collect(),
             pending_links: pending.into_iter().map(link).collect(),
+            whiteout_parents: self.whiteout_parents.into_iter().collect(),
             is_root_opaque: self.is_root_opaque,
             warnings: self.warnings,
         })

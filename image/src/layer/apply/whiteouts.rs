@@ -21,10 +21,12 @@ use crate::layer::tree::{self, open_directory};
 impl Unpacker<'_> {
     /// `.wh.NAME`: lower layers' NAME is gone; what this layer has by that name stays.
     pub(super) fn white_out(&mut self, parent: &Rc<Directory>, name: &[u8]) -> Result<()> {
-        self.has_whiteouts = true;
         match self.options.whiteouts {
             Whiteouts::Overlay { .. } => self.mark_removed(parent, name),
-            Whiteouts::Remove => self.remove_lower(parent, name),
+            Whiteouts::Remove => {
+                self.remove_lower(parent, name)?;
+                self.mark_directory(parent)
+            }
         }
     }
 
@@ -37,7 +39,9 @@ impl Unpacker<'_> {
             }
             Whiteouts::Remove => {
                 self.directories.forget()?;
-                self.remove_lower_children(directory)
+                self.remove_lower_children(directory)?;
+                self.directories.touch(directory)?;
+                self.mark_directory(directory)
             }
         }
     }
@@ -97,7 +101,8 @@ impl Unpacker<'_> {
                     .advise("a user namespace's root may make such marks since Linux 5.8"));
             }
         }
-        parent.is_touched.set(true);
+        self.has_whiteout(parent)?;
+        self.directories.touch(parent)?;
         // The same wherever and whenever it is made.
         let epoch = Timestamps {
             last_access: Default::default(),
@@ -140,13 +145,11 @@ impl Unpacker<'_> {
     fn remove_lower(&mut self, parent: &Rc<Directory>, name: &[u8]) -> Result<()> {
         let path = join(&parent.path, name);
         let failed = |errno| Error::system(format_args!("remove {}", shown(&path)), errno);
+        // First: what is open has times that are not set yet.
+        self.directories.forget()?;
         if !self.is_this_layers(parent, name) {
-            self.directories.forget()?;
             return match tree::remove(parent.as_fd(), name) {
-                Ok(()) => {
-                    parent.is_touched.set(true);
-                    Ok(())
-                }
+                Ok(()) => self.directories.touch(parent),
                 Err(Errno::NOENT) => Ok(()),
                 Err(errno) => Err(failed(errno)),
             };
@@ -156,10 +159,9 @@ impl Unpacker<'_> {
             Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(failed(errno)),
         };
-        self.directories.forget()?;
         self.forget_lower_attributes(parent, name, &directory)?;
         self.remove_lower_children(&directory)?;
-        self.directories.keep(directory).map(drop)
+        self.directories.touch(&directory)
     }
 
     /// Removes what is in a directory and not of this layer, at any depth.

@@ -11,10 +11,12 @@ mod number;
 mod pax;
 mod reader;
 mod sparse;
+mod writer;
 
 pub(crate) use entry::shown;
 pub use entry::{Entry, Kind, Segment, Time, Xattr};
 pub use reader::Reader;
+pub use writer::Writer;
 
 /// Archives are made of blocks of so many bytes.
 pub(crate) const BLOCK: usize = 512;
