@@ -656,7 +656,7 @@ fn credentials_stay_with_the_host_that_they_are_for() {
     // Not even when it asks for them, in either way.
     let greedy = Arc::new(Fake::start(|seen| {
         let host = seen.header("host").unwrap_or_default();
-        let bearer = format!("Basic realm=\"x\", Bearer realm=\"http://{host}/token\"");
+        let bearer = format!("Bearer realm=\"http://{host}/token\", Basic realm=\"x\"");
         answer(401, &[("WWW-Authenticate", &bearer)], b"")
     }));
     let target = greedy.url("/give");
