@@ -178,8 +178,9 @@ fn a_running_container_is_steered() {
     residue.assert_none(&[]);
 }
 
+/// S05, when nothing is under way.
 #[test]
-fn a_crash_of_containerd_is_survived() {
+fn s05_a_crash_of_containerd_is_survived() {
     needs!(Fact::Root, Fact::Engines, Fact::Program("umoci"));
     let marker = Marker::new("ctrcrash");
     let residue = Residue::watch(&marker);
@@ -209,8 +210,9 @@ fn a_crash_of_containerd_is_survived() {
     residue.assert_none(&[]);
 }
 
+/// S04, seen by containerd; every call is in `threats/killed.rs`.
 #[test]
-fn what_a_killed_shim_has_left_is_cleaned_up() {
+fn s04_what_a_killed_shim_has_left_is_cleaned_up() {
     needs!(Fact::Root, Fact::Engines, Fact::Program("umoci"));
     let marker = Marker::new("ctrkill");
     let residue = Residue::watch(&marker);
@@ -276,7 +278,7 @@ fn a_hundred_in_sequence_and_ten_of_a_pod_leave_nothing() {
 
 /// S05: containerd is killed while it makes, starts or deletes a container.
 #[test]
-fn crashes_of_containerd_in_the_midst_leak_nothing() {
+fn s05_crashes_of_containerd_in_the_midst_leak_nothing() {
     needs!(Fact::Root, Fact::Engines, Fact::Program("umoci"));
     let marker = Marker::new("ctrmidst");
     let residue = Residue::watch(&marker);

@@ -17,23 +17,43 @@ pub(crate) fn server_of(client: &mut Client) -> u32 {
     connected.shim_pid
 }
 
-/// A process's share of memory that is no file's, in KiB: what it has allocated.
+/// A process's memory that is no file's, in KiB: what it has allocated. The pages of its program
+/// are another matter: they are shared with others of its kind, and given back.
 pub(crate) fn anonymous_kib(pid: u32) -> u64 {
-    rollup(pid, "Pss_Anon:")
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
+    kib(line.unwrap())
 }
 
-fn rollup(pid: u32, name: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.unwrap().trim().trim_end_matches(" kB");
-    kib.parse().unwrap()
+fn kib(text: &str) -> u64 {
+    text.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Where most of a process's memory is: KiB, and what proc_pid_smaps(5) calls it.
+fn largest_mappings(pid: u32) -> Vec<(u64, String)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let mut mappings = Vec::new();
+    let mut header = "";
+    for line in text.lines() {
+        match line.strip_prefix("Pss:") {
+            Some(size) => {
+                mappings.push((kib(size), header.to_owned()));
+            }
+            // Of all lines only the first of a mapping begins with a digit or a small letter.
+            None if line.starts_with(|first: char| !first.is_ascii_uppercase()) => header = line,
+            None => {}
+        }
+    }
+    mappings.sort_by(|a, b| b.cmp(a));
+    mappings.truncate(6);
+    mappings
 }
 
 /// What a shim has at one moment.
 #[derive(Debug)]
 pub(crate) struct Vitals {
     pid: u32,
-    pss_kib: u64,
+    anonymous_kib: u64,
     descriptors: usize,
     threads: usize,
 }
@@ -46,7 +66,7 @@ impl Vitals {
         };
         Self {
             pid,
-            pss_kib: rollup(pid, "Pss:"),
+            anonymous_kib: anonymous_kib(pid),
             descriptors: count("fd"),
             threads: count("task"),
         }
@@ -65,11 +85,15 @@ impl Vitals {
             let now = Self::of(self.pid);
             let is_back = now.descriptors <= self.descriptors
                 && now.threads <= self.threads
-                && now.pss_kib <= self.pss_kib + GROWTH_KIB;
+                && now.anonymous_kib <= self.anonymous_kib + GROWTH_KIB;
             if is_back {
                 return;
             }
-            assert!(started.elapsed() < LIMIT, "{now:?}, before: {self:?}");
+            assert!(
+                started.elapsed() < LIMIT,
+                "{now:?}, before: {self:?}; its memory: {:#?}",
+                largest_mappings(self.pid)
+            );
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }

@@ -21,6 +21,10 @@ pub(crate) fn long_or(long: usize, short: usize) -> usize {
     }
 }
 
+/// The product's C library has one heap and gives a thread's stack back when it ends. That of a
+/// test's build has a heap for each thread and keeps 40 MB of stacks, unless it is told.
+const LIKE_MUSL: &str = "glibc.malloc.arena_max=1:glibc.pthread.stack_cache_size=0";
+
 /// A containerd, as it were: bundles, an image's rootfs, the events that it is told.
 pub(crate) struct Yard {
     pub(crate) marker: Marker,
@@ -31,6 +35,7 @@ pub(crate) struct Yard {
     /// What is mounted in the room when there is no container.
     mounts: BTreeSet<String>,
     residue: Residue,
+    _broom: Broom,
 }
 
 impl Yard {
@@ -46,6 +51,7 @@ impl Yard {
             directory,
             room,
             residue,
+            _broom: Broom(marker.clone()),
             marker,
         }
     }
@@ -102,6 +108,7 @@ impl Yard {
         let arguments = [&arguments[..], &["-id", &bundle.id, "start"]].concat();
         let mut command = self.room.shim(&bundle.path, &arguments);
         command.env("TTRPC_ADDRESS", events);
+        command.env("GLIBC_TUNABLES", LIKE_MUSL);
         let address = room::run(command, b"").address();
         Client::connect(&self.room.path(address.strip_prefix("unix://").unwrap()))
     }
@@ -183,6 +190,24 @@ impl Yard {
             let cgroup = hierarchy.unwrap().path().join(&bundle.id);
             assert!(!cgroup.exists(), "{} is left", cgroup.display());
         }
+    }
+}
+
+/// Ends the containers of a test that has failed: their shims are killed by then.
+struct Broom(Marker);
+
+impl Drop for Broom {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let mut sweep = std::process::Command::new("sh");
+        let script = "for cgroup in /sys/fs/cgroup/*/\"$0\"-*; do
+            xargs -r kill -9 < \"$cgroup/cgroup.procs\"; done; sleep 0.2
+            rmdir /sys/fs/cgroup/*/\"$0\"-*";
+        sweep.args(["-c", script, self.0.as_str()]);
+        // The test has failed, whatever becomes of this.
+        drop(sweep.output());
     }
 }
 
