@@ -176,17 +176,22 @@ impl Server {
 
     fn run(&mut self) -> Result<(), Errno> {
         while !self.is_over() {
-            let deadline = self.next_deadline();
-            let ready = self.poller.next(deadline)?;
+            let work_at = self.next_work();
+            let wakes_at = work_at.into_iter().chain(self.idle_at).min();
+            let ready = self.poller.next(wakes_at)?;
+            let is_due = work_at.is_some_and(|at| at <= Instant::now());
             match ready {
                 Some(ready) => {
                     self.meet(ready);
                     self.idle_at = Some(Instant::now() + IDLE);
                 }
-                None => self.rest(),
+                None if !is_due => self.rest(),
+                None => {}
             }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if is_due {
                 self.tick(Instant::now());
+                // What is looked at every second does not keep the pages for that.
+                self.idle_at.get_or_insert(Instant::now() + IDLE);
             }
             self.continue_drains();
             self.continue_stops();
@@ -235,12 +240,12 @@ impl Server {
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
+    /// When there is something to do, if nothing happens before.
+    fn next_work(&self) -> Option<Instant> {
         let own = [
             self.ends_by,
             self.stays_until,
             self.publisher.next_deadline(),
-            self.idle_at,
             self.listens_at,
         ];
         let drains = self.drains.iter().map(|drain| drain.deadline);

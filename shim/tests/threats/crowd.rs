@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use testkit::needs;
 
 use crate::kit::Client;
-use crate::vitals::{Vitals, server_of};
+use crate::room::wait_until;
+use crate::vitals::{Vitals, program_kib, server_of};
 use crate::yard::{Bundle, Yard, long_or};
 
 /// How many shims, or containers of one shim, there are at once.
@@ -119,5 +120,27 @@ fn containers_of_one_pod_in_sequence_give_everything_back() {
     }
     before.assert_back();
     yard.end(&pause, client);
+    yard.close();
+}
+
+/// A host has many shims, and most of them wait. What they do now and then by themselves, such as
+/// closing a connection that is not used any more, must not cost memory from then on.
+#[test]
+fn a_shim_that_waits_has_little_of_its_program_in_memory_however_long() {
+    needs!(Root);
+    let yard = Yard::new("waiting");
+    let (bundle, mut client, _) = yard.run("one", &yard.config("one", "exec sleep 10000"));
+    let server = server_of(&mut client);
+    let busy = program_kib(server);
+    let connected = Vitals::at_rest(server);
+    let waiting = program_kib(server);
+    assert!(waiting < busy / 2, "{waiting} KiB, and {busy} when busy");
+    wait_until("the connection for events is closed", || {
+        Vitals::of(server).has_fewer_descriptors_than(&connected)
+    });
+    wait_until("the pages for that are given back", || {
+        program_kib(server) <= waiting + waiting / 8
+    });
+    yard.end(&bundle, client);
     yard.close();
 }

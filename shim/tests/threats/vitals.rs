@@ -25,6 +25,14 @@ pub(crate) fn anonymous_kib(pid: u32) -> u64 {
     kib(line.unwrap())
 }
 
+/// How much of a program's own code is in the memory of a process, in KiB, whoever shares it.
+pub(crate) fn program_kib(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let code = text.lines().skip_while(|line| !line.contains(" r-xp "));
+    let size = code.skip(1).find_map(|line| line.strip_prefix("Rss:"));
+    kib(size.unwrap())
+}
+
 fn kib(text: &str) -> u64 {
     text.trim().trim_end_matches(" kB").parse().unwrap()
 }
@@ -76,6 +84,10 @@ impl Vitals {
     pub(crate) fn at_rest(pid: u32) -> Self {
         std::thread::sleep(std::time::Duration::from_millis(1500));
         Self::of(pid)
+    }
+
+    pub(crate) fn has_fewer_descriptors_than(&self, other: &Self) -> bool {
+        self.descriptors < other.descriptors
     }
 
     /// Waits until the shim has no more than this again, up to the growth that is allowed.
