@@ -15,6 +15,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 /// How many jobs run at once. A hook or a file system that hangs holds one of them.
 const AT_ONCE: usize = 64;
 
+/// How many more when a signal is to be sent: whoever hangs must be within its reach.
+const URGENT: usize = 16;
+
 /// Plans of large configurations need some; what is not touched costs nothing.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -29,6 +32,7 @@ pub struct Jobs<S> {
     sender: Sender<Sequel<S>>,
     receiver: Receiver<Sequel<S>>,
     waiting: VecDeque<Work<S>>,
+    urgent: VecDeque<Work<S>>,
     running: usize,
 }
 
@@ -46,6 +50,7 @@ impl<S: 'static> Jobs<S> {
             sender,
             receiver,
             waiting: VecDeque::new(),
+            urgent: VecDeque::new(),
             running: 0,
         })
     }
@@ -53,7 +58,7 @@ impl<S: 'static> Jobs<S> {
     /// Whether none runs or waits.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.running == 0 && self.waiting.is_empty()
+        self.running == 0 && self.waiting.is_empty() && self.urgent.is_empty()
     }
 
     /// Runs `work` as soon as there is room for it. Its sequel comes out of [`Jobs::finished`].
@@ -61,12 +66,27 @@ impl<S: 'static> Jobs<S> {
     where
         Next: FnOnce(&mut S) + Send + 'static,
     {
-        self.waiting
-            .push_back(Box::new(move || Box::new(work()) as Sequel<S>));
+        self.waiting.push_back(boxed(work));
+        self.fill();
+    }
+
+    /// The same, before all others, and also while as many run as may: for what does not take
+    /// long and puts an end to what does.
+    pub fn run_urgently<Next>(&mut self, work: impl FnOnce() -> Next + Send + 'static)
+    where
+        Next: FnOnce(&mut S) + Send + 'static,
+    {
+        self.urgent.push_back(boxed(work));
         self.fill();
     }
 
     fn fill(&mut self) {
+        while self.running < AT_ONCE + URGENT {
+            let Some(work) = self.urgent.pop_front() else {
+                break;
+            };
+            self.spawn(work);
+        }
         while self.running < AT_ONCE {
             let Some(work) = self.waiting.pop_front() else {
                 return;
@@ -107,6 +127,13 @@ impl<S: 'static> Jobs<S> {
         self.fill();
         finished
     }
+}
+
+fn boxed<S: 'static, Next>(work: impl FnOnce() -> Next + Send + 'static) -> Work<S>
+where
+    Next: FnOnce(&mut S) + Send + 'static,
+{
+    Box::new(move || Box::new(work()) as Sequel<S>)
 }
 
 fn take<T>(cell: &std::sync::Mutex<Option<T>>) -> Option<T> {

@@ -44,7 +44,7 @@ impl Server {
             Err(failure) => return self.refuse(caller, failure),
         };
         let id = name.container.clone();
-        self.jobs.run(move || {
+        self.jobs.run_urgently(move || {
             let killed = engine.kill(&id, signal, all);
             move |server: &mut Self| match killed {
                 Ok(()) => server.done(caller),

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use containerd_shim_protos::api as task;
 use nix::sys::stat::Mode;
+use serde_json::json;
 use testkit::needs;
 
 use crate::kit::{Client, TASK, outcome, wait_request};
+use crate::room::wait_until;
 use crate::vitals::{GROWTH_KIB, Vitals, anonymous_kib, server_of};
 use crate::yard::{Bundle, Yard, entries, long_or};
 
@@ -198,7 +200,7 @@ fn s03_further_processes_that_end_or_can_not_be_started_leave_nothing() {
 }
 
 fn no_such_program(id: &str, exec: &str, output: &Path) -> task::ExecProcessRequest {
-    let document = serde_json::json!({
+    let document = json!({
         "cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["/no/such/program"],
     });
     let spec = containerd_shim_protos::protobuf::well_known_types::any::Any {
@@ -257,6 +259,53 @@ fn s03_calls_that_nobody_waits_for_any_more_keep_nobody_from_calling() {
     waiter.response_to(waiting).unwrap();
     drop(waiter);
     before.assert_back();
+    yard.end(&bundle, client);
+    yard.close();
+}
+
+/// Hooks that hang hold up what they belong to, and nobody's signals.
+#[test]
+fn s03_a_kill_gets_through_while_everything_else_hangs() {
+    needs!(Root);
+    let yard = Yard::new("hooks");
+    let member = |name: &str| {
+        let mut config = yard.config(name, "exec sleep 10000");
+        let group = format!("{}-pod", yard.marker);
+        config["annotations"] = json!({"io.containerd.runc.v2.group": group});
+        config
+    };
+    let (bundle, mut client, _) = yard.run("one", &member("one"));
+    let server = server_of(&mut client);
+    let gate = yard.path("gate");
+    let waits = format!("while [ ! -e {} ]; do sleep 0.1; done", gate.display());
+    // More than jobs run at once.
+    let hanging: Vec<Bundle> = (0..70)
+        .map(|number| {
+            let name = format!("h{number}");
+            let mut config = member(&name);
+            let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", waits]});
+            config["hooks"] = json!({"createRuntime": [hook]});
+            yard.bundle(&name, &config)
+        })
+        .collect();
+    let mut creator = yard.connect(&bundle);
+    for bundle in &hanging {
+        creator.send(TASK, "Create", &yard.create_request(bundle));
+    }
+    wait_until("as many jobs hang as run at once", || {
+        Vitals::of(server).threads() > 64
+    });
+    client.kill(&bundle.id, "", 9).unwrap();
+    assert_eq!(client.wait(&bundle.id, "").unwrap().exit_status, 137);
+    std::fs::write(&gate, "").unwrap();
+    for _ in &hanging {
+        let (_, created) = creator.receive().unwrap();
+        outcome(created).unwrap();
+    }
+    for bundle in &hanging {
+        creator.delete(&bundle.id, "").unwrap();
+    }
+    drop(creator);
     yard.end(&bundle, client);
     yard.close();
 }

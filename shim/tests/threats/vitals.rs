@@ -86,6 +86,10 @@ impl Vitals {
         Self::of(pid)
     }
 
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
     pub(crate) fn has_fewer_descriptors_than(&self, other: &Self) -> bool {
         self.descriptors < other.descriptors
     }
