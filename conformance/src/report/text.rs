@@ -10,9 +10,6 @@ use crate::outcome::{Outcome, Result};
 /// How many characters a bar has.
 const BAR: usize = 20;
 
-/// How many where runtimes stand side by side.
-const NARROW: usize = 16;
-
 /// A row for each area, and in it a bar for each runtime; the last row is the whole.
 #[must_use]
 pub fn side_by_side(runtimes: &[(String, Vec<Result>)]) -> String {
@@ -23,23 +20,31 @@ pub fn side_by_side(runtimes: &[(String, Vec<Result>)]) -> String {
     let mut areas: Vec<_> = counts.iter().flat_map(BTreeMap::keys).collect();
     areas.sort();
     areas.dedup();
-    let head = runtimes.iter().map(|(name, _)| format!("  {name:26}"));
+    // Many runtimes have narrow bars.
+    let bar = if runtimes.len() > 3 { 5 } else { 16 };
+    let width = bar + 12;
+    let head = runtimes.iter().map(|(name, _)| format!("  {name:width$}"));
     let mut text = format!("{:32}{}\n", "", head.collect::<String>());
     for area in areas {
         let of = |counts: &BTreeMap<_, Count>| counts.get(area).copied().unwrap_or_default();
-        text += &row(&format!("{}/{}", area.0, area.1), counts.iter().map(of));
+        text += &row(
+            &format!("{}/{}", area.0, area.1),
+            bar,
+            counts.iter().map(of),
+        );
     }
     text += &row(
         "all",
+        bar,
         counts.iter().map(|counts| counts.values().copied().sum()),
     );
     text
 }
 
-fn row(name: &str, counts: impl Iterator<Item = Count>) -> String {
+fn row(name: &str, width: usize, counts: impl Iterator<Item = Count>) -> String {
     let cell = |count: Count| {
         let Count { passed, told } = count;
-        format!("  {} {passed:4}/{told:4}", bar(passed, told, NARROW))
+        format!("  {} {passed:4}/{told:4}", bar(passed, told, width))
     };
     format!("{name:32}{}\n", counts.map(cell).collect::<String>())
 }

@@ -1,7 +1,161 @@
-//! In virtual machines.
+//! The same cases in virtual machines: pure cgroup v2 with every controller, other kernels, all
+//! capabilities; and under systemd, which makes the cgroups then.
 
+use std::path::Path;
+use std::time::Duration;
+
+use conformance::outcome::Result as Told;
+use testkit::guest::{Builder, Image, Kernel};
+use testkit::quote;
+
+use super::program::{Built, Measured, list_of};
 use crate::Error;
+use crate::cargo::target_directory;
+use crate::guest::{kernel_named, machine};
+use crate::take_value;
 
-pub(crate) fn command(_arguments: &[String]) -> Result<bool, Error> {
-    Err("soon".into())
+/// From power-on to power-off, for every suite on a machine that others work on, too.
+const LIMIT: Duration = Duration::from_secs(3000);
+
+/// What is measured in guests.
+#[derive(Debug)]
+pub(crate) struct Cast<'a> {
+    built: &'a Built,
+    /// The runtime's name in the guest.
+    runtime: String,
+    /// Its file, when the image does not have it.
+    file: Option<&'a Path>,
+    options: &'a [String],
+}
+
+impl<'a> Cast<'a> {
+    /// tare, with these options of the program.
+    pub(crate) fn of_tare(built: &'a Built, options: &'a [String]) -> Self {
+        Self {
+            built,
+            runtime: "/guest/in/measured/tare".to_owned(),
+            file: Some(&built.tare),
+            options,
+        }
+    }
+
+    /// A runtime of a name that the image knows, or of a file of this machine: a static one, or
+    /// one that finds its libraries in a Debian.
+    fn of(built: &'a Built, runtime: &'a str, options: &'a [String]) -> Self {
+        let path = Path::new(runtime);
+        match (runtime, path.file_name().and_then(|name| name.to_str())) {
+            ("tare", _) => Self::of_tare(built, options),
+            (_, Some(name)) if runtime.contains('/') => Self {
+                built,
+                runtime: format!("/guest/in/measured/{name}"),
+                file: Some(path),
+                options,
+            },
+            _ => Self {
+                built,
+                runtime: runtime.to_owned(),
+                file: None,
+                options,
+            },
+        }
+    }
+
+    fn is_tare(&self) -> bool {
+        self.file == Some(&self.built.tare)
+    }
+
+    /// Puts the program, the runtime and its list into a guest, below `measured`.
+    pub(crate) fn put_into(&self, builder: Builder) -> Builder {
+        let builder = builder.put("measured/conformance", &self.built.program);
+        let builder = match self.is_tare() {
+            true => builder.put("measured/known.txt", &list_of("tare")),
+            false => builder,
+        };
+        match (self.file, self.runtime.rsplit('/').next()) {
+            (Some(file), Some(name)) => builder.put(&format!("measured/{name}"), file),
+            _ => builder,
+        }
+    }
+
+    /// The lines of a guest's script that measure and leave the results in its output.
+    pub(crate) fn script(&self, image: Image) -> String {
+        let mut words = vec!["--runtime", &self.runtime, "--format", "json"];
+        if self.is_tare() {
+            words.extend(["--known", "measured/known.txt"]);
+        }
+        if image == Image::Systemd {
+            words.push("--systemd-cgroup");
+        }
+        let options = self.options.iter().map(String::as_str);
+        let words: Vec<String> = words.into_iter().chain(options).map(quote).collect();
+        format!(
+            "./measured/conformance {} >/guest/out/measured.json 2>/guest/out/measured.err\n\
+             echo $? >/guest/out/measured.code\n",
+            words.join(" ")
+        )
+    }
+}
+
+/// What a guest has left of it; the differences from the list are shown.
+pub(crate) fn measured(output: &Path, kernel: Kernel, image: Image) -> Result<Measured, Error> {
+    let read = |name: &str| std::fs::read_to_string(output.join(name)).unwrap_or_default();
+    let complaints = read("measured.err");
+    print!("{complaints}");
+    let code = read("measured.code");
+    let results: Result<Vec<Told>, _> = serde_json::from_str(&read("measured.json"));
+    match (code.trim(), results) {
+        ("0" | "1", Ok(results)) => Ok(Measured {
+            name: name(kernel, image),
+            results,
+            is_as_known: code.trim() == "0",
+        }),
+        (code, _) => Err(format!("conformance in the guest: exit {code}").into()),
+    }
+}
+
+fn name(kernel: Kernel, image: Image) -> String {
+    let systemd = if image == Image::Systemd {
+        ", systemd"
+    } else {
+        ""
+    };
+    format!("Linux {}{systemd}", kernel.name())
+}
+
+/// A column for each guest.
+pub(super) fn columns(
+    built: &Built,
+    runtime: &str,
+    arguments: &[String],
+) -> Result<Vec<Measured>, Error> {
+    let mut options = arguments.to_vec();
+    let kernels = match take_value(&mut options, "--kernel")? {
+        Some(name) => vec![kernel_named(&name)?],
+        None => Kernel::ALL.to_vec(),
+    };
+    let cast = Cast::of(built, runtime, &options);
+    let mut columns = Vec::new();
+    for kernel in kernels {
+        for image in [Image::Debian, Image::Systemd] {
+            columns.push(boot(&cast, kernel, image)?);
+        }
+    }
+    Ok(columns)
+}
+
+fn boot(cast: &Cast<'_>, kernel: Kernel, image: Image) -> Result<Measured, Error> {
+    let builder = machine(kernel).image(image).limit(LIMIT);
+    let script = cast.script(image);
+    let ended = cast.put_into(builder).command(&script).run()?;
+    let measured = measured(ended.output(), kernel, image)?;
+    keep(&measured)?;
+    Ok(measured)
+}
+
+/// Leaves every case's result in the target directory.
+fn keep(measured: &Measured) -> Result<(), Error> {
+    let name = measured.name.to_lowercase().replace([' ', ','], "-");
+    let path = target_directory().join(format!("guest/conformance-{name}.json"));
+    std::fs::write(path, serde_json::to_vec_pretty(&measured.results)?)?;
+    Ok(())
 }

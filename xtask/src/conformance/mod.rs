@@ -37,22 +37,41 @@ const FURTHER: [Run; 3] = [
 /// Runs what is asked for; true when no case fails, or in comparisons none that is not known to.
 pub(crate) fn conformance(arguments: &[String]) -> Result<bool, Error> {
     let mut arguments = arguments.to_vec();
-    if take_flag(&mut arguments, "--guest") {
-        return guest::command(&arguments);
-    }
-    if let Some(runtime) = take_value(&mut arguments, "--runtime")? {
-        return Built::make()?.show(&runtime, &arguments);
+    let is_guest = take_flag(&mut arguments, "--guest");
+    match take_value(&mut arguments, "--runtime")? {
+        Some(runtime) if is_guest => return in_guests(&runtime, &mut arguments),
+        Some(runtime) => return Built::make()?.show(&runtime, &arguments),
+        None => {}
     }
     if take_flag(&mut arguments, "--update") {
         nothing_more(&arguments)?;
         return update(&Built::make()?);
     }
-    let asked = take_value(&mut arguments, "--format")?;
-    let format = format(asked.as_deref().unwrap_or("text"))?;
+    let format = take_format(&mut arguments)?;
     let built = Built::make()?;
-    let measured = all(&built, &COLUMNS, &arguments)?;
+    let mut options = arguments.clone();
+    if is_guest {
+        take_value(&mut options, "--kernel")?;
+    }
+    let mut measured = all(&built, &COLUMNS, &options)?;
+    if is_guest {
+        measured.extend(guest::columns(&built, "tare", &arguments)?);
+    }
     print(&measured, format)?;
     Ok(measured.iter().all(|measured| measured.is_as_known))
+}
+
+/// One runtime, in each guest.
+fn in_guests(runtime: &str, arguments: &mut Vec<String>) -> Result<bool, Error> {
+    let format = take_format(arguments)?;
+    let measured = guest::columns(&Built::make()?, runtime, arguments)?;
+    print(&measured, format)?;
+    Ok(measured.iter().all(|measured| measured.is_as_known))
+}
+
+fn take_format(arguments: &mut Vec<String>) -> Result<Format, Error> {
+    let asked = take_value(arguments, "--format")?;
+    Ok(format(asked.as_deref().unwrap_or("text"))?)
 }
 
 /// The suite of `cargo xtask test`: tare, runc and crun, and tare in other settings, each

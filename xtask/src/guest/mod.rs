@@ -67,7 +67,7 @@ pub(crate) fn guest(arguments: &[String]) -> Result<bool, Error> {
 }
 
 /// A guest of this workspace: what it is made of is kept in the target directory.
-fn machine(kernel: Kernel) -> Builder {
+pub(crate) fn machine(kernel: Kernel) -> Builder {
     let cache = Cache::at(&target_directory().join("guest"));
     Guest::builder(&cache)
         .kernel(kernel)
@@ -75,7 +75,7 @@ fn machine(kernel: Kernel) -> Builder {
         .processors(2)
 }
 
-fn kernel_named(name: &str) -> Result<Kernel, Error> {
+pub(crate) fn kernel_named(name: &str) -> Result<Kernel, Error> {
     let names = Kernel::ALL.map(Kernel::name).join(", ");
     let kernel = Kernel::named(name);
     kernel.ok_or_else(|| format!("there is no kernel {name}: it is one of {names}").into())
