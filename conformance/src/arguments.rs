@@ -7,7 +7,8 @@ use crate::missing::Missing;
 /// What the program says of itself.
 pub const USAGE: &str = "\
 usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format text|json|md]
-                   [--area NAME]... [--peer PATH] [--view host|v1|v2] [--systemd-cgroup] [--long]
+                   [--area NAME]... [--against PATH] [--seed N] [--count N]
+                   [--view host|v1|v2] [--systemd-cgroup] [--long]
                    [--old-kernel] [--without CALL,...] [--known FILE [--update]] [--progress]
        conformance list
 
@@ -15,7 +16,9 @@ usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format t
 --suite    only this suite; --area: only this area; --case: only cases whose names begin so
 --format   text for a person (with progress on standard error), json: one array on standard
            output alone, md: a table
---peer     the runtime to compare with, for the suite differential
+--against  the runtime to compare with in the suite differential (runc if it is there); --peer is
+           the same
+--seed     where bundles by chance begin (1); --count: how many there are of each kind
 --view     the cgroups to show: the host's, pure v1, or v2 at /sys/fs/cgroup
 --systemd-cgroup
            cgroups are made by systemd: the runtime is told so
@@ -69,6 +72,10 @@ pub struct Arguments {
     pub format: Format,
     /// The runtime to compare with.
     pub peer: Option<PathBuf>,
+    /// The first seed of bundles by chance; 1 without any.
+    pub seed: Option<u64>,
+    /// How many bundles by chance there are of each kind.
+    pub count: Option<u64>,
     /// The cgroups to show.
     pub view: View,
     /// Whether long cases run for minutes.
@@ -107,7 +114,9 @@ impl Arguments {
                 "--area" => arguments.areas.push(value.clone()),
                 "--case" => arguments.cases.push(value.clone()),
                 "--format" => arguments.format = format(value)?,
-                "--peer" => arguments.peer = Some(value.into()),
+                "--against" | "--peer" => arguments.peer = Some(value.into()),
+                "--seed" => arguments.seed = Some(number(flag, value)?),
+                "--count" => arguments.count = Some(number(flag, value)?),
                 "--without" => {
                     let missing = arguments.missing.take().unwrap_or_default();
                     arguments.missing = Some(missing.named(value)?);
@@ -141,6 +150,11 @@ impl Arguments {
         }
         true
     }
+}
+
+fn number(flag: &str, word: &str) -> Result<u64, String> {
+    word.parse()
+        .map_err(|_| format!("{flag} {word}: not a number"))
 }
 
 /// The format of this name.

@@ -27,6 +27,10 @@ pub struct Stage {
     pub manner: Manner,
     /// Whether long cases run for minutes.
     pub is_long: bool,
+    /// The first seed of bundles by chance.
+    pub seed: u64,
+    /// How many of them there are of each kind, if that was said.
+    pub count: Option<u64>,
     /// This program, as it is put into root filesystems.
     pub probe: PathBuf,
     /// Where cases have their directories.
@@ -61,6 +65,22 @@ impl<'a> Scene<'a> {
             directory,
             marker,
             bundles: Cell::new(0),
+            ids: RefCell::default(),
+        }
+    }
+
+    /// The same case's scene with another runtime, in a directory of its own below. Its
+    /// containers have the same names: one scene's are gone before the other's begin.
+    #[must_use]
+    pub fn under(&self, runtime: &Path) -> Self {
+        let directory = self.directory.join("beside");
+        std::fs::create_dir_all(&directory).expect("a directory can be made");
+        Self {
+            stage: self.stage,
+            runtime: Runtime::new(runtime, &directory.join("root"), &self.stage.manner),
+            directory,
+            marker: self.marker.clone(),
+            bundles: Cell::new(self.bundles.get().saturating_sub(1)),
             ids: RefCell::default(),
         }
     }
@@ -335,6 +355,14 @@ impl<'a> Scene<'a> {
             true => None,
             false => Some(format!("{}: {}", complaint.command, complaint.words)),
         }
+    }
+
+    /// Removes the container of a bundle, if there is one, and its cgroups.
+    pub fn remove(&self, bundle: &Bundle) {
+        if self.has_state() {
+            drop(self.runtime.call(&["delete", "--force", bundle.id()]));
+        }
+        crate::residue::remove_cgroups(bundle.id());
     }
 
     /// Removes whatever the case has left.

@@ -86,6 +86,8 @@ fn stage(arguments: &Arguments, directory: &Path) -> Result<Stage, String> {
             filter: arguments.missing.as_ref().map(Missing::filter),
         },
         is_long: arguments.is_long,
+        seed: arguments.seed.unwrap_or(1),
+        count: arguments.count,
         probe,
         directory: directory.to_owned(),
         marker: marker.replace('.', "-"),
@@ -93,7 +95,7 @@ fn stage(arguments: &Arguments, directory: &Path) -> Result<Stage, String> {
 }
 
 /// The absolute path of a program, which may be a name on PATH.
-fn find(program: &Path) -> Result<std::path::PathBuf, String> {
+pub(crate) fn find(program: &Path) -> Result<std::path::PathBuf, String> {
     let candidates = match program.components().count() {
         1 => std::env::var_os("PATH")
             .map(|path| {

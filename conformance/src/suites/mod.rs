@@ -3,14 +3,14 @@
 use crate::case::Case;
 
 pub mod cli;
+mod differential;
 mod spec;
 
 /// Every case of every suite, in order.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    let mut cases = spec::cases();
-    cases.extend(cli::cases());
-    cases
+    let suites = [spec::cases(), cli::cases(), differential::cases()];
+    suites.into_iter().flatten().collect()
 }
 
 /// Their names: `suite/case`.

@@ -7,6 +7,7 @@
 mod answers;
 mod command_line;
 mod commands;
+mod differential;
 mod hooks;
 mod inert;
 mod kit;
