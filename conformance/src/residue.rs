@@ -75,6 +75,16 @@ fn remove_tree(cgroup: &Path) {
     std::fs::remove_dir(cgroup).ok();
 }
 
+/// Removes what begins so in the host's root: cgroups that a runtime took for directories there.
+pub fn remove_from_the_root(marker: &str) {
+    let start = format!("{marker}-");
+    for entry in std::fs::read_dir("/").into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&start) {
+            remove_directory(&entry.path());
+        }
+    }
+}
+
 /// Removes a directory with all below it, once nothing is mounted there any more. What can't be
 /// unmounted is left, since what is behind a mount is not ours to remove.
 pub fn remove_directory(directory: &Path) {

@@ -375,6 +375,7 @@ impl<'a> Scene<'a> {
             }
             residue::remove_cgroups(id);
         }
+        residue::remove_from_the_root(&self.marker);
         residue::remove_directory(&self.directory);
     }
 }

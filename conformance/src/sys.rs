@@ -112,3 +112,91 @@ fn load_filter(filter: &Filter) -> Result<(), Errno> {
     Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program) })
         .map(drop)
 }
+
+/// fork(2) of a program that has no other thread.
+pub(crate) fn fork() -> Result<nix::unistd::ForkResult, Errno> {
+    // SAFETY: what runs inside has one thread, and the child calls the kernel and ends.
+    unsafe { nix::unistd::fork() }
+}
+
+/// _exit(2).
+pub(crate) fn exit_at_once(code: i32) -> ! {
+    // SAFETY: it ends the process; nothing of it is used afterwards.
+    unsafe { libc::_exit(code) }
+}
+
+/// socket(2) for IPv4 datagrams, as this architecture calls it.
+pub(crate) fn native_socket() -> i64 {
+    let call = plain_call(libc::SYS_socket, [2, 2, 0]);
+    call.unwrap_or_else(|errno| -i64::from(errno as i32))
+}
+
+/// The same by its x32 number.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn x32_socket() -> i64 {
+    let call = plain_call(0x4000_0000 | libc::SYS_socket, [2, 2, 0]);
+    call.unwrap_or_else(|errno| -i64::from(errno as i32))
+}
+
+/// The same by the i386 call gate.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn i386_socket() -> i64 {
+    int80(359, [2, 2, 0])
+}
+
+/// The same by i386's socketcall(2), whose arguments are in memory.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn i386_socketcall() -> i64 {
+    // Memory that 32 bits can name.
+    let flags = nix::sys::mman::MapFlags::from_bits_retain(libc::MAP_32BIT);
+    let flags = flags | nix::sys::mman::MapFlags::MAP_PRIVATE;
+    let protection = nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE;
+    let length = std::num::NonZeroUsize::new(4096).expect("it is not zero");
+    // SAFETY: a new private mapping, which nothing else uses.
+    let memory = unsafe { nix::sys::mman::mmap_anonymous(None, length, protection, flags) };
+    let Ok(memory) = memory else {
+        return -i64::from(libc::ENOMEM);
+    };
+    let words = memory.cast::<[u32; 3]>();
+    // SAFETY: the mapping is writable, aligned to a page and longer than three words.
+    unsafe { words.write([2, 2, 0]) };
+    let address = words.as_ptr() as usize;
+    int80(102, [1, i32::try_from(address).unwrap_or(0), 0])
+}
+
+/// `int 0x80`: the number in eax, three arguments in ebx, ecx and edx.
+#[cfg(target_arch = "x86_64")]
+fn int80(number: i32, [first, second, third]: [i32; 3]) -> i64 {
+    let result: i32;
+    // SAFETY: the kernel preserves all registers but eax (and r8 to r11, which are given up);
+    // rbx is put back, since the compiler keeps it for itself. Memory is only read.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {first:r}",
+            "int 0x80",
+            "xchg rbx, {first:r}",
+            first = inout(reg) i64::from(first) => _,
+            inlateout("eax") number => result,
+            in("ecx") second,
+            in("edx") third,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    i64::from(result)
+}
+
+/// renameat2(2): exchanges two names.
+pub(crate) fn exchange(one: &std::ffi::CStr, other: &std::ffi::CStr) -> Result<(), Errno> {
+    // SAFETY: two live strings with a zero at their ends, which the kernel reads.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            one.as_ptr(),
+            libc::AT_FDCWD,
+            other.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
+    Errno::result(result).map(drop)
+}

@@ -75,6 +75,17 @@ fn no_case_of_the_command_line_is_about_nothing() {
 }
 
 #[test]
+fn every_test_of_security_has_a_case() {
+    let rows: BTreeSet<String> = suites::security::ROWS
+        .iter()
+        .map(|(row, _)| (*row).to_owned())
+        .collect();
+    let expected: BTreeSet<String> = (1..=32).map(|number| format!("R{number:02}")).collect();
+    assert_eq!(rows, expected);
+    assert_eq!(covered("security"), rows);
+}
+
+#[test]
 fn names_are_the_only_ones_of_their_suite_and_plain() {
     let mut names = BTreeSet::new();
     for case in suites::all() {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -116,8 +117,8 @@ fn try_one(word: &str) -> Value {
         Err(error) => name(&error),
     };
     match verb {
-        "read" => match std::fs::read(path) {
-            Ok(bytes) => json!(String::from_utf8_lossy(&bytes[..bytes.len().min(4096)])),
+        "read" => match read(path) {
+            Ok(bytes) => json!(String::from_utf8_lossy(&bytes)),
             Err(error) => name(&error),
         },
         "list" => match std::fs::read_dir(path) {
@@ -141,6 +142,7 @@ fn try_one(word: &str) -> Value {
         "overwrite" => done(
             File::options()
                 .write(true)
+                .custom_flags(libc::O_NONBLOCK)
                 .open(path)
                 .and_then(|mut file| file.write_all(b"x")),
         ),
@@ -175,6 +177,11 @@ fn try_one(word: &str) -> Value {
         )),
         "umount" => of(nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH)),
         "sethostname" => of(nix::unistd::sethostname("tried")),
+        "cwd" => json!(
+            std::env::current_dir()
+                .map(|path| path.display().to_string())
+                .ok()
+        ),
         "chroot" => of(nix::unistd::chroot("/")),
         "execute" => match std::process::Command::new(path)
             .arg("inside")
@@ -208,6 +215,18 @@ fn children(most: usize) -> usize {
         child.wait().ok();
     }
     children.len()
+}
+
+/// The first 4096 bytes of what may be endless, or a fifo that nobody writes to.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    let mut bytes = Vec::new();
+    file.take(4096).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn of(result: nix::Result<()>) -> Value {

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 mod acts;
+mod attack;
+mod calls;
 mod hook;
 mod report;
 
@@ -27,6 +29,9 @@ pub fn inside(words: &[String]) -> ExitCode {
         ["adopt"] => acts::leave_a_grandchild(),
         ["die", number] => acts::die(number),
         ["notify", words @ ..] => acts::notify(words),
+        ["attack", rest @ ..] => attack::attack(rest),
+        ["count", rest @ ..] => print(&rest.len().to_string()),
+        ["calls"] => print(&calls::calls().to_string()),
         ["try", rest @ ..] => print(&acts::try_all(rest).to_string()),
         _ => {
             print(&format!("inside: unknown words {words:?}"));

@@ -4,12 +4,18 @@ use crate::case::Case;
 
 pub mod cli;
 mod differential;
+pub mod security;
 mod spec;
 
 /// Every case of every suite, in order.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    let suites = [spec::cases(), cli::cases(), differential::cases()];
+    let suites = [
+        spec::cases(),
+        cli::cases(),
+        security::cases(),
+        differential::cases(),
+    ];
     suites.into_iter().flatten().collect()
 }
 

@@ -16,3 +16,4 @@ mod linux;
 mod mounts;
 mod old_kernel;
 mod process;
+mod security;
