@@ -12,7 +12,7 @@ use crate::environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, While};
 use crate::flags;
-use crate::foreground::{self, Attended, Signals};
+use crate::foreground::{self, Signals, Told};
 use crate::pid_file::PidFile;
 use crate::terminal;
 
@@ -89,17 +89,15 @@ impl Surroundings {
     }
 }
 
-/// Attends a process in the foreground until it has ended, and reaps it.
+/// Attends a process in the foreground until it has ended, and reaps it; meanwhile the host is
+/// told when it is ready.
 pub(crate) fn attend(
     signals: &Signals,
     process: &Process,
     master: Option<OwnedFd>,
+    told: Option<Told<'_>>,
 ) -> Result<Exit, Failure> {
-    let attended = Attended {
-        pid: process.pid(),
-        pidfd: process.as_fd(),
-    };
-    foreground::attend(signals, attended, master)?;
+    foreground::attend(signals, process, master, told)?;
     let end = process.wait().doing("wait for the process")?;
     Ok(match end {
         runtime_core::Exit::Code(status) => Exit::of_status(status),

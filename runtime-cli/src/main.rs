@@ -27,6 +27,7 @@ mod globals;
 mod help;
 mod launch;
 mod log;
+mod notify;
 mod output;
 mod pid_file;
 mod program;

@@ -23,16 +23,6 @@ pub(crate) fn is_open_across_exec(fd: i32) -> bool {
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
 
-/// A pidfd of a process (pidfd_open(2)).
-#[cfg(test)]
-pub(crate) fn open_pidfd(pid: u32) -> nix::Result<OwnedFd> {
-    // SAFETY: numbers in, a number out.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0_u32) };
-    let fd = i32::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// The size of a terminal's window (TIOCGWINSZ).
 pub(crate) fn window_size(terminal: BorrowedFd<'_>) -> nix::Result<WindowSize> {
     let mut size = WindowSize {

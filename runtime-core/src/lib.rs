@@ -32,6 +32,7 @@ pub mod plan;
 pub mod process;
 pub mod procfs;
 pub mod protect;
+mod readiness;
 pub mod runtime;
 pub mod spec;
 pub mod state;

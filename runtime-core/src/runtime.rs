@@ -24,6 +24,7 @@ use crate::launch::{self, LaunchError};
 use crate::plan::{CgroupDriver, Plan, PlanOptions, RootEntry};
 use crate::process::{self, Process};
 use crate::procfs::Procfs;
+use crate::readiness;
 use crate::state::{self, Record, RecordedUnit, StateDirectory, StateRoot, Status};
 use crate::unit;
 
@@ -63,6 +64,9 @@ pub struct CreateOptions<'a> {
     pub pidfd_socket: Option<BorrowedFd<'a>>,
     /// Standard input, output and error of the process; the caller's own without.
     pub stdio: Option<[BorrowedFd<'a>; 3]>,
+    /// The container may say that it is ready (sd_notify(3)): it gets a socket and the variable
+    /// NOTIFY_SOCKET, and [`Container::listen_for_readiness`] what it says.
+    pub notifies: bool,
 }
 
 /// One container of a list: its id, and its state or why that can't be told.
@@ -246,7 +250,12 @@ impl Runtime {
         let procfs = procfs()?;
         let host = Host::probe(&procfs)?;
         let plan_options = self.plan_options(&options.plan);
-        let plan = Plan::new(&bundle.spec()?, bundle.path(), id, &host, &plan_options)?;
+        let mut spec = bundle.spec()?;
+        if options.notifies {
+            let state = self.root.path().join(id.as_str());
+            readiness::add_to(&mut spec, &state.join(readiness::DIRECTORY))?;
+        }
+        let plan = Plan::new(&spec, bundle.path(), id, &host, &plan_options)?;
         check_console(&plan, options)?;
         let systemd = unit::connect(self, &plan)?;
         let directory = self.root.reserve(id)?;
@@ -342,6 +351,9 @@ impl Creation<'_> {
         gate: Gate,
     ) -> Result<(Process, Option<Cgroup>), Error> {
         directory.write_intent(&self.record, self.config)?;
+        if self.options.notifies {
+            readiness::make_directory(directory)?;
+        }
         let mut cgroup = match systemd {
             Some(systemd) => {
                 let plan = (&self.plan.cgroup, self.host, self.procfs);

@@ -11,6 +11,7 @@ use crate::flags::{
 };
 use crate::globals::{self, Globals};
 use crate::launch::Surroundings;
+use crate::notify;
 
 pub(super) const COMMAND: Command = Command {
     name: "create",
@@ -78,6 +79,7 @@ pub(super) fn create_options<'a>(
         console_socket: surroundings.console_socket(),
         pidfd_socket: surroundings.pidfd_socket(),
         stdio: None,
+        notifies: notify::is_wanted(),
     }
 }
 

@@ -136,7 +136,7 @@ fn attend(
 ) -> Result<Exit, Failure> {
     let master: Option<OwnedFd> = surroundings.settle(started)?;
     match signals {
-        Some(signals) => launch::attend(signals, started, master),
+        Some(signals) => launch::attend(signals, started, master, None),
         None => Ok(Exit::Success),
     }
 }

@@ -63,7 +63,7 @@ fn run(globals: &Globals, parsed: &Parsed<'_>) -> Result<Exit, Failure> {
     let (container, surroundings) = restore(globals, parsed)?;
     let (container, master) = settle(globals, container, surroundings)?;
     let attended = match container.init() {
-        Some(process) => launch::attend(&signals, process, master),
+        Some(process) => launch::attend(&signals, process, master, None),
         None => Err(Failure::new(
             "the restored process is not this program's child",
         )),

@@ -13,9 +13,10 @@ use crate::flags::{
     BUNDLE, CONSOLE_SOCKET, DETACH, KEEP, NO_NEW_KEYRING, NO_PIVOT, NO_SUBREAPER, PID_FILE,
     PIDFD_SOCKET, PRESERVE_FDS,
 };
-use crate::foreground::{Signals, adopt_orphans};
+use crate::foreground::{Signals, Told, adopt_orphans};
 use crate::globals::Globals;
 use crate::launch::{self, Surroundings};
+use crate::notify::{self, Readiness};
 
 pub(super) const COMMAND: Command = Command {
     name: "run",
@@ -73,8 +74,13 @@ struct New<'a> {
 impl New<'_> {
     /// Leaves the process to itself.
     fn detach(&self, surroundings: Surroundings) -> Result<Exit, Failure> {
-        self.start(surroundings, |_, _| Ok(Exit::Success))
-            .map(|(exit, _)| exit)
+        let started = self.start(surroundings, |process, _, readiness| {
+            if let Some(readiness) = readiness {
+                readiness.wait(process, &self.globals.log)?;
+            }
+            Ok(Exit::Success)
+        });
+        started.map(|(exit, _)| exit)
     }
 
     /// Waits for the process, and deletes the container unless it is to be kept.
@@ -83,8 +89,10 @@ impl New<'_> {
         if !self.parsed.is_on(&NO_SUBREAPER) {
             adopt_orphans()?;
         }
-        let (exit, container) = self.start(surroundings, |process, master| {
-            launch::attend(&signals, process, master)
+        let log = &self.globals.log;
+        let (exit, container) = self.start(surroundings, |process, master, readiness| {
+            let told = readiness.map(|readiness| Told { readiness, log });
+            launch::attend(&signals, process, master, told)
         })?;
         if !self.parsed.is_on(&KEEP) {
             self.delete(container);
@@ -92,19 +100,20 @@ impl New<'_> {
         Ok(exit)
     }
 
-    /// Creates and starts; `then` gets the process and its terminal's master.
+    /// Creates and starts; `then` gets the process, its terminal's master, and what it will say
+    /// of its readiness.
     ///
-    /// A terminal that we attend ourselves must be ours before the process looks at it, so
-    /// then this is done in two steps.
+    /// A terminal that we attend ourselves must be ours before the process looks at it, and we
+    /// listen before it speaks, so then this is done in two steps.
     ///
     /// What fails once the container is there deletes it. Before, there is none, or another's
     /// of this id.
     fn start(
         &self,
         surroundings: Surroundings,
-        then: impl FnOnce(&Process, Option<OwnedFd>) -> Result<Exit, Failure>,
+        then: impl FnOnce(&Process, Option<OwnedFd>, Option<Readiness>) -> Result<Exit, Failure>,
     ) -> Result<(Exit, Container), Failure> {
-        let in_two_steps = surroundings.terminal_is_ours();
+        let in_two_steps = surroundings.terminal_is_ours() || notify::is_wanted();
         let mut container = {
             let options = create_options(self.parsed, &surroundings);
             if in_two_steps {
@@ -116,10 +125,11 @@ impl New<'_> {
         log_creation(self.globals, &container);
         let started = (|| {
             let master = surroundings.settle(init(&container)?)?;
+            let readiness = Readiness::listen(&mut container)?;
             if in_two_steps {
                 container.start()?;
             }
-            then(init(&container)?, master)
+            then(init(&container)?, master, readiness)
         })();
         match started {
             Ok(exit) => Ok((exit, container)),

@@ -5,6 +5,7 @@ use crate::command_line::{Command, Count, Parsed};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
+use crate::notify::Readiness;
 
 pub(super) const COMMAND: Command = Command {
     name: "start",
@@ -12,7 +13,8 @@ pub(super) const COMMAND: Command = Command {
     operands: "<container-id>",
     count: Count::Exactly(1),
     stops_at_first_operand: false,
-    description: "The container must be `created`, and is `running` afterwards.",
+    description: "The container must be `created`, and is `running` afterwards. If NOTIFY_SOCKET is set, and was\n\
+                  for `tare create`, this waits until the container has said that it is ready, or has ended.",
     enters_containers: false,
     flags: &[],
     run,
@@ -20,6 +22,16 @@ pub(super) const COMMAND: Command = Command {
 
 fn run(globals: &Globals, parsed: &Parsed<'_>) -> Result<Exit, Failure> {
     let id = container_id(parsed)?;
-    globals.runtime_with_environment()?.open(&id)?.start()?;
+    let mut container = globals.runtime_with_environment()?.open(&id)?;
+    let Some(readiness) = Readiness::listen(&mut container)? else {
+        container.start()?;
+        return Ok(Exit::Success);
+    };
+    // Before it can end.
+    let init = container.init_process()?;
+    container.start()?;
+    if let Some(init) = init {
+        readiness.wait(&init, &globals.log)?;
+    }
     Ok(Exit::Success)
 }

@@ -1,7 +1,7 @@
 //! Waiting for a process in the foreground: signals go to it, its terminal comes to us, its
 //! orphans are reaped. One loop, no threads.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process;
 
 use nix::errno::Errno;
@@ -12,8 +12,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use runtime_core::Process;
+
 use self::relay::Relay;
 use crate::failure::{Failure, While};
+use crate::log::Log;
+use crate::notify::Readiness;
 
 mod relay;
 
@@ -52,24 +56,38 @@ pub(crate) fn adopt_orphans() -> Result<(), Failure> {
     prctl::set_child_subreaper(true).doing("become a subreaper")
 }
 
-/// The process that is waited for; a child of this one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Attended<'a> {
-    /// Its number, to tell it from orphans.
-    pub(crate) pid: i32,
-    /// What signals go to.
-    pub(crate) pidfd: BorrowedFd<'a>,
+/// A process that may say that it is ready, and where the failure to tell the host goes.
+#[derive(Debug)]
+pub(crate) struct Told<'a> {
+    pub(crate) readiness: Readiness,
+    pub(crate) log: &'a Log,
+}
+
+impl Told<'_> {
+    /// What there is to hear: whether there will be more. The process runs on, whoever hears.
+    fn hear(&self, process: &Process) -> bool {
+        match self.readiness.hear(process) {
+            Ok(was_ready) => !was_ready,
+            Err(failure) => {
+                self.log.warning(&failure.message);
+                false
+            }
+        }
+    }
 }
 
 /// Returns when the process has ended and all it wrote to its terminal is passed on. It is
 /// not reaped.
 pub(crate) fn attend(
     signals: &Signals,
-    process: Attended<'_>,
+    process: &Process,
     master: Option<OwnedFd>,
+    mut told: Option<Told<'_>>,
 ) -> Result<(), Failure> {
     let mut relay = master.map(Relay::new).transpose()?;
-    while !wait_for_events(signals, process, relay.as_mut())? {}
+    while !wait_for_events(signals, process, relay.as_mut(), told.as_ref())? {
+        told = told.filter(|told| told.hear(process));
+    }
     match relay {
         Some(relay) => relay.drain(),
         None => Ok(()),
@@ -79,12 +97,15 @@ pub(crate) fn attend(
 /// Waits for something to happen and deals with it; true when the process has ended.
 fn wait_for_events(
     signals: &Signals,
-    process: Attended<'_>,
+    process: &Process,
     relay: Option<&mut Relay>,
+    told: Option<&Told<'_>>,
 ) -> Result<bool, Failure> {
-    let mut fds = Vec::with_capacity(5);
+    let mut fds = Vec::with_capacity(6);
     fds.push(PollFd::new(signals.queue.as_fd(), PollFlags::POLLIN));
-    fds.push(PollFd::new(process.pidfd, PollFlags::POLLIN));
+    fds.push(PollFd::new(process.as_fd(), PollFlags::POLLIN));
+    let said = told.map(|told| PollFd::new(told.readiness.as_fd(), PollFlags::POLLIN));
+    fds.extend(said);
     let timeout = match &relay {
         Some(relay) => relay.wishes(&mut fds),
         None => PollTimeout::NONE,
@@ -109,7 +130,7 @@ fn wait_for_events(
 /// Takes every signal out of the queue.
 fn forward_signals(
     signals: &Signals,
-    process: Attended<'_>,
+    process: &Process,
     mut relay: Option<&mut Relay>,
 ) -> Result<(), Failure> {
     loop {
@@ -121,7 +142,7 @@ fn forward_signals(
         };
         let signal = i32::try_from(info.ssi_signo).unwrap_or_default();
         match signal {
-            libc::SIGCHLD => reap_orphans(process.pid),
+            libc::SIGCHLD => reap_orphans(process.pid()),
             libc::SIGWINCH => {
                 if let Some(relay) = relay.as_deref_mut() {
                     relay.resize();
@@ -132,7 +153,7 @@ fn forward_signals(
             // A process that has ended, or changed its user, can't be signalled: the loop
             // sees the first by itself, and the second is the process's own choice.
             _ => {
-                runtime_core::process::send_signal(process.pidfd, signal).ok();
+                process.signal(signal).ok();
             }
         }
     }
@@ -168,10 +189,9 @@ mod tests {
     use nix::sys::signal::raise;
 
     use super::*;
-    use crate::sys;
 
     /// A shell that has come to the point where it waits for its standard input to end.
-    fn shell(script: &str) -> (Child, OwnedFd) {
+    fn shell(script: &str) -> (Child, Process) {
         let mut child = Command::new("sh")
             .args(["-c", script])
             .stdin(Stdio::piped())
@@ -183,15 +203,8 @@ mod tests {
             .read_line(&mut line)
             .unwrap();
         assert_eq!(line, "ready\n");
-        let pidfd = sys::open_pidfd(child.id()).unwrap();
-        (child, pidfd)
-    }
-
-    fn attended<'a>(child: &Child, pidfd: &'a OwnedFd) -> Attended<'a> {
-        Attended {
-            pid: i32::try_from(child.id()).unwrap(),
-            pidfd: pidfd.as_fd(),
-        }
+        let process = Process::open(i32::try_from(child.id()).unwrap()).unwrap();
+        (child, process)
     }
 
     /// One test, since every child of the test program that ends is reaped here.
@@ -203,12 +216,12 @@ mod tests {
             shell("trap 'exit 7' WINCH URG CHLD; echo ready; read line; exit 1");
         let (orphan, _) = shell("echo ready; exec true");
         let (mut third, third_fd) = shell("echo ready; read line; exit 3");
-        let orphan = Pid::from_raw(attended(&orphan, &third_fd).pid);
+        let orphan = Pid::from_raw(i32::try_from(orphan.id()).unwrap());
         waitid(Id::Pid(orphan), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
         let signals = Signals::block().unwrap();
 
         raise(Signal::SIGTERM).unwrap();
-        attend(&signals, attended(&first, &first_fd), None).unwrap();
+        attend(&signals, &first_fd, None, None).unwrap();
         assert_eq!(first.wait().unwrap().code(), Some(7));
 
         for signal in [
@@ -219,13 +232,13 @@ mod tests {
         ] {
             raise(signal).unwrap();
         }
-        attend(&signals, attended(&second, &second_fd), None).unwrap();
+        attend(&signals, &second_fd, None, None).unwrap();
         assert_eq!(second.wait().unwrap().signal(), Some(libc::SIGUSR1));
 
         // The orphan is the oldest child now, and so the first to be reaped.
         raise(Signal::SIGCHLD).unwrap();
         drop(third.stdin.take());
-        attend(&signals, attended(&third, &third_fd), None).unwrap();
+        attend(&signals, &third_fd, None, None).unwrap();
         assert_eq!(third.wait().unwrap().code(), Some(3));
         assert_eq!(
             waitpid(orphan, Some(WaitPidFlag::WNOHANG)),

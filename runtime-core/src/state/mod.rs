@@ -7,6 +7,7 @@
 //!     intent.json          0600; what create is about to do, before it does anything
 //!     state.json           0600; the record: counts as soon as it is there, by rename(2)
 //!     start.sock           0600; exists while the container waits for `start`
+//!     notify/              0755; of a container that may say that it is ready (`readiness`)
 //! ```
 //!
 //! The directory exists before anything else does, so whoever is killed at any moment leaves
@@ -454,7 +455,8 @@ impl StateDirectory {
         }
     }
 
-    /// Removes files that this program did not put there (an older version's, say).
+    /// Removes what is seldom there: the directory `notify`, and files that this program did not
+    /// put there (an older version's, say).
     fn remove_strangers(&self) -> Result<(), StateError> {
         std::fs::remove_dir_all(&self.path).map_err(|error| self.io("remove", "", of_io(&error)))
     }
