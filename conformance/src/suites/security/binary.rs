@@ -90,7 +90,7 @@ impl Copied {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
             .expect("a mode can be set");
         let bytes = std::fs::read(&path).expect("it can be read");
-        let runtime = Runtime::new(&path, scene.runtime().root());
+        let runtime = Runtime::new(&path, scene.runtime().root(), &scene.stage().manner);
         Self {
             path,
             runtime,
