@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use image::archive::{Format, LoadOptions, SaveOptions, load, load_layout, save};
+use image::archive::{
+    Format, ImportOptions, LoadOptions, SaveOptions, export, import, load, load_layout, save,
+};
 use image::document::{Descriptor, ImageConfig, Manifest};
+use image::layer::IdMaps;
 use image::progress::Silent;
 use image::store::{Image, Store, Untagged};
 use image::{Digest, ErrorKind, Platform};
@@ -586,6 +589,62 @@ fn the_same_archive_is_loaded_by_several_at_once_while_others_prune() {
     assert_sound(store);
     assert_eq!(store.images().expect("a list").len(), 1);
     assert_eq!(kit::unfinished(store.path()), [] as [String; 0]);
+}
+
+#[test]
+fn a_root_filesystem_is_exported_and_imported_again() {
+    needs!(Root, Engines);
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    let marker = Marker::new("imgexport");
+    let residue = Residue::watch(&marker);
+    let directory = marker.directory();
+    let bundle = testkit::TestBundle::busybox(&marker);
+    let rootfs = bundle.rootfs();
+    symlink("/etc/passwd", rootfs.join("outside")).expect("linked");
+    std::fs::hard_link(rootfs.join("bin/busybox"), rootfs.join("twin")).expect("linked");
+    let mut exported = Vec::new();
+    let opened = open(&rootfs);
+    let packed = export(opened.as_fd(), IdMaps::default(), &mut exported).expect("packed");
+    assert_eq!(packed.digest, Digest::of(&exported));
+
+    let store = Store::open(&directory.path().join("store")).expect("it opens");
+    let options = ImportOptions {
+        reference: Some(reference("exported:1")),
+        ..ImportOptions::default()
+    };
+    let image = import(&store, &exported[..], &options).expect("it is an archive");
+    let (_, _, config) = parts(&store, &image.descriptor);
+    assert_eq!(config.rootfs.diff_ids[0], packed.diff_id);
+
+    // GNU tar reads it, and nothing was followed.
+    let tar = directory.path().join("exported.tar");
+    std::fs::write(&tar, &exported).expect("written");
+    let out = directory.path().join("out");
+    std::fs::create_dir(&out).expect("made");
+    run(
+        "tar",
+        &[
+            "-C",
+            &out.display().to_string(),
+            "-xf",
+            &tar.display().to_string(),
+        ],
+    );
+    assert!(out.join("outside").is_symlink());
+    let inode = |name: &str| std::fs::metadata(out.join(name)).expect("there").ino();
+    assert_eq!(inode("twin"), inode("bin/busybox"));
+
+    // Docker imports it as well.
+    let engine = Engine::docker_with(&marker, &[]);
+    engine
+        .docker(&["import", &tar.display().to_string(), "ours:1"])
+        .succeeded();
+    let format = "{{index .RootFS.Layers 0}}";
+    let seen = engine.docker(&["image", "inspect", "--format", format, "ours:1"]);
+    assert_eq!(seen.success().stdout.trim(), packed.diff_id.to_string());
+    drop((engine, store, opened, bundle, directory));
+    residue.assert_none(&[]);
 }
 
 /// In bytes: what no operation may exceed, however large a layer is.

@@ -202,9 +202,6 @@ fn write_blob(
         Ok(())
     })?;
     verifier.finish()?;
-    if descriptor.size == 0 {
-        writer.append(b"")?;
-    }
     progress.report(Event::Ended { digest, work });
     Ok(())
 }

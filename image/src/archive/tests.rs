@@ -10,6 +10,7 @@ use super::*;
 use crate::digest::Digest;
 use crate::document::{Descriptor, MediaType};
 use crate::error::{ErrorKind, Result};
+use crate::layer::tar::{Entry, Kind};
 use crate::progress::Silent;
 use crate::store::{Image, Store};
 
@@ -331,35 +332,32 @@ fn documents_that_can_be_read_in_two_ways_are_refused() {
 fn links_fifos_and_devices_in_an_archive_are_refused() {
     let content = path_of(&Digest::of(LAYER));
     for name in ["oci-layout", "index.json", "manifest.json", &content] {
+        let to = || b"/etc/passwd".to_vec();
         for (kind, why) in [
-            (b'1', "a link"),
-            (b'2', "a link"),
-            (b'6', "a FIFO"),
-            (b'3', "a device"),
-            (b'4', "a device"),
+            (Kind::HardLink(to()), "a link"),
+            (Kind::Symlink(to()), "a link"),
+            (Kind::Fifo, "a FIFO"),
+            (Kind::CharacterDevice(1, 3), "a device"),
+            (Kind::BlockDevice(7, 0), "a device"),
         ] {
             let mut files = oci(|_, _| {});
             files.remove(name);
-            let mut bytes = raw_entry(name, kind, "/etc/passwd");
+            let mut bytes = raw_entry(name, kind);
             bytes.extend(archive(&files));
             assert_refused(&bytes, why);
         }
     }
 }
 
-/// An entry that [`Writer`] doesn't write.
-fn raw_entry(name: &str, kind: u8, link: &str) -> Vec<u8> {
+/// An entry alone, without the archive's end.
+fn raw_entry(name: &str, kind: Kind) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes);
-    writer
-        .header(name.as_bytes(), kind, 0o644, 0)
-        .expect("written");
-    if matches!(kind, b'1' | b'2') {
-        bytes[157..157 + link.len()].copy_from_slice(link.as_bytes());
-    }
-    bytes[148..156].fill(b' ');
-    let sum: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
-    bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let entry = Entry {
+        path: name.into(),
+        kind,
+        ..Entry::default()
+    };
+    Writer::new(&mut bytes).entry(&entry).expect("written");
     bytes
 }
 
@@ -534,7 +532,11 @@ fn dockers_old_archives_are_checked_against_their_configuration() {
 fn links_within_dockers_old_archives_are_followed_within_them() {
     let with_link = |target: &str| {
         let files = docker(|manifest, _| manifest[0]["Layers"] = json!(["def/layer.tar"]));
-        [raw_entry("def/layer.tar", b'2', target), archive(&files)].concat()
+        [
+            raw_entry("def/layer.tar", Kind::Symlink(target.into())),
+            archive(&files),
+        ]
+        .concat()
     };
     let (_directory, store) = store();
     load_bytes(&store, &with_link("../abc/layer.tar")).expect("it leads to the layer");
