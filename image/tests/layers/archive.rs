@@ -1,7 +1,7 @@
 //! Archives, made byte by byte.
 
 /// An archive that grows.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Archive {
     pub(crate) bytes: Vec<u8>,
 }

@@ -4,6 +4,9 @@
 //! them is looked at in the file system.
 
 mod archive;
+mod bombs;
+mod debian;
+mod differential;
 mod hostile;
 mod overlay;
 mod packing;

@@ -47,6 +47,11 @@ impl Scene {
         path
     }
 
+    /// A directory that [`Self::other`] has made.
+    pub(crate) fn other_again(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// The absolute name of what must not change.
     pub(crate) fn canary(&self) -> String {
         let path = self.directory.path().join("canary");

@@ -45,7 +45,18 @@ impl<'a> Header<'a> {
         };
         let header = Self { block, format };
         header.check_prefix()?;
+        header.check_numbers()?;
         Ok(header)
+    }
+
+    /// Some readers stop at any malformed number, also of an extended header.
+    fn check_numbers(&self) -> Result<(), Refusal> {
+        self.mode()?;
+        self.uid()?;
+        self.gid()?;
+        self.size()?;
+        self.mtime()?;
+        self.device().map(drop)
     }
 
     /// Some readers take the field for a name's begin in any format, and star keeps times there.
