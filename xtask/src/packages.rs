@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 38] = [
+const PACKAGES: [(&str, &str); 40] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -37,6 +37,11 @@ const PACKAGES: [(&str, &str); 38] = [
     ("gcc", "gcc"),
     ("libc6-dev", "/usr/include/stdio.h"),
     ("libseccomp-dev", "/usr/include/seccomp.h"),
+    ("golang-go", "go"),
+    (
+        "golang-github-opencontainers-runtime-tools-dev",
+        "/usr/share/gocode/src/github.com/opencontainers/runtime-tools",
+    ),
     ("qemu-system-x86", "qemu-system-x86_64"),
     ("cpio", "cpio"),
     ("kmod", "depmod"),

@@ -4,6 +4,7 @@ use crate::case::Case;
 
 pub mod cli;
 mod differential;
+mod runtime_tools;
 pub mod security;
 mod spec;
 
@@ -14,6 +15,7 @@ pub fn all() -> Vec<Case> {
         spec::cases(),
         cli::cases(),
         security::cases(),
+        runtime_tools::cases(),
         differential::cases(),
     ];
     suites.into_iter().flatten().collect()

@@ -16,4 +16,5 @@ mod linux;
 mod mounts;
 mod old_kernel;
 mod process;
+mod runtime_tools;
 mod security;
