@@ -291,17 +291,6 @@ impl Engine {
             .filter(|pid| *pid != Pid::this())
             .collect()
     }
-
-    /// Removes the cgroups below the marker, in every hierarchy.
-    fn remove_cgroups(&self) {
-        let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else {
-            return;
-        };
-        let roots = hierarchies.filter_map(|entry| Some(entry.ok()?.path()));
-        for root in roots.chain([PathBuf::from("/sys/fs/cgroup")]) {
-            remove_tree(&root.join(self.marker.as_str()));
-        }
-    }
 }
 
 impl Drop for Engine {
@@ -327,7 +316,7 @@ impl Drop for Engine {
             kill(pid, Signal::SIGKILL).ok();
         }
         std::thread::sleep(Duration::from_millis(50));
-        self.remove_cgroups();
+        remove_cgroups(self.marker.as_str());
     }
 }
 
@@ -384,6 +373,17 @@ fn end(child: &mut Child) {
             drop(child.kill());
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Removes the cgroup of this name and those below it, in every hierarchy.
+pub(crate) fn remove_cgroups(name: &str) {
+    let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else {
+        return;
+    };
+    let roots = hierarchies.filter_map(|entry| Some(entry.ok()?.path()));
+    for root in roots.chain([PathBuf::from("/sys/fs/cgroup")]) {
+        remove_tree(&root.join(name));
     }
 }
 

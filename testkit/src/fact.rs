@@ -15,6 +15,8 @@ pub enum Fact {
     Program(&'static str),
     /// containerd, its shim, dockerd and their clients.
     Engines,
+    /// podman, conmon, an init for its containers, and runc.
+    Podman,
     /// User namespaces are open to everybody.
     UserNamespaces,
     /// This controller, whether of cgroup v1 or v2.
@@ -44,6 +46,7 @@ impl Fact {
             Self::OrdinaryUser => !nix::unistd::geteuid().is_root(),
             Self::Program(name) => find_program(name).is_some(),
             Self::Engines => crate::engine::is_installed(),
+            Self::Podman => crate::podman::is_installed(),
             Self::UserNamespaces => {
                 Path::new("/proc/self/ns/user").exists()
                     && first_line("/proc/sys/user/max_user_namespaces") != "0"
@@ -70,7 +73,7 @@ impl Fact {
     const fn is_known_to_be_missing_in_guests(self) -> bool {
         matches!(
             self,
-            Self::CgroupV1(_) | Self::Selinux | Self::Engines | Self::Program(_)
+            Self::CgroupV1(_) | Self::Selinux | Self::Engines | Self::Podman | Self::Program(_)
         )
     }
 
@@ -98,6 +101,7 @@ impl fmt::Display for Fact {
             Self::OrdinaryUser => write!(f, "an ordinary user"),
             Self::Program(name) => write!(f, "the program {name}"),
             Self::Engines => write!(f, "containerd and docker.io"),
+            Self::Podman => write!(f, "podman, conmon and catatonit"),
             Self::UserNamespaces => write!(f, "user namespaces"),
             Self::Cgroup(controller) => write!(f, "the cgroup controller {controller}"),
             Self::CgroupV1(controller) => write!(f, "a cgroup v1 hierarchy of {controller}"),

@@ -4,6 +4,7 @@
 //! - [`Runtime`]: any binary with runc's command line, under a state root of its own, with a
 //!   deadline on every command.
 //! - [`Engine`]: Debian's containerd and dockerd, private to one test.
+//! - [`Podman`]: Debian's podman, private to one test.
 //! - [`Residue`]: the oracle that compares the host before and after.
 //! - [`guest`]: a virtual machine with what this machine lacks.
 //! - [`needs!`]: a skip that is loud, and a failure where the fact must be there.
@@ -18,6 +19,7 @@ pub use engine::Engine;
 pub use fact::{Fact, find_program, missing};
 pub use image::busybox_image;
 pub use marker::Marker;
+pub use podman::Podman;
 pub use residue::Residue;
 pub use runtime::Runtime;
 
@@ -29,5 +31,6 @@ mod fact;
 pub mod guest;
 mod image;
 mod marker;
+mod podman;
 mod residue;
 mod runtime;
