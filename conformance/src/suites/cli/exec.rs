@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Area, equal_output, fails, is, paused, report, running, stopped, text};
 use crate::bundle::{Bundle, PROBE};
-use crate::case::{Case, Trouble, Verdict, equal, holds, skipped};
+use crate::case::{Case, Trouble, Verdict, equal, failed, holds, skipped};
 use crate::run::Finished;
 use crate::scene::Scene;
 
@@ -326,29 +326,44 @@ fn says(scene: &Scene<'_>, bundle: &Bundle, flags: &[&str]) -> Result<Value, Tro
     report(&call(scene, bundle, flags))
 }
 
-/// In a terminal of script(1)'s.
+/// With a terminal of the case's own as the runtime's streams.
 fn on_a_terminal(scene: &Scene<'_>, flag: &str) -> Verdict {
     let bundle = running(scene)?;
-    let runtime = text(scene.runtime().path());
-    let root = text(scene.runtime().root());
-    let line = format!(
-        "{runtime} --root {root} exec {flag} {} {PROBE} inside report",
-        bundle.id()
-    );
-    let mut command = std::process::Command::new("script");
-    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    let finished = crate::run::finish(&mut command, b"", crate::run::LIMIT);
-    if finished.code == -1 {
-        return skipped("script(1) is not there");
-    }
-    // The terminal shows control characters before it.
-    let start = finished.stdout.find('{').unwrap_or(0);
-    let said = finished.stdout[start..].trim();
-    let report: Value = serde_json::from_str(said).unwrap_or_default();
+    // Little is written: some lose what a terminal has not taken at once.
+    let words = [
+        "exec",
+        flag,
+        bundle.id(),
+        PROBE,
+        "inside",
+        "try",
+        "open:/dev/tty",
+    ];
+    let mut command = scene.runtime().command(&words);
+    let pair = nix::pty::openpty(None, None)
+        .or_else(|errno| skipped(format!("a pseudoterminal: {errno:?}")))?;
+    let stream = || pair.slave.try_clone().map(std::process::Stdio::from);
+    let streams =
+        [stream(), stream(), stream()].map(|stream| stream.expect("it can be duplicated"));
+    let [stdin, stdout, stderr] = streams;
+    let mut child = command
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+        .or_else(|error| failed("the runtime starts", error.to_string()))?;
+    // The end of what is written comes when nobody has the other side any more.
+    drop(command);
+    drop(pair.slave);
+    let said = crate::listener::read_terminal(pair.master);
+    // It has ended, or does not listen to its terminal's end.
+    child.kill().ok();
+    child.wait().ok();
+    let tried: Value = serde_json::from_str(said.trim()).unwrap_or_default();
     holds(
-        report["terminal"]["is_terminal"] == json!([true, true, true]),
-        "streams on a terminal",
-        finished.brief(),
+        tried["open:/dev/tty"] == "ok",
+        "a terminal at /dev/tty",
+        said,
     )
 }
 

@@ -1,6 +1,6 @@
 //! What published escapes came from, tried again: R01 to R32.
 //!
-//! Every case stands on a [`ground::Ground`]: a canary tree, the mount table, sysctls and the
+//! Every case stands on a ground of its own: a canary tree, the mount table, sysctls and the
 //! runtime's own file are the same afterwards, whatever the case itself is about. `tests/coverage.rs`
 //! holds the cases against [`ROWS`].
 
