@@ -359,12 +359,9 @@ fn on_a_terminal(scene: &Scene<'_>, flag: &str) -> Verdict {
     // It has ended, or does not listen to its terminal's end.
     child.kill().ok();
     child.wait().ok();
-    let tried: Value = serde_json::from_str(said.trim()).unwrap_or_default();
-    holds(
-        tried["open:/dev/tty"] == "ok",
-        "a terminal at /dev/tty",
-        said,
-    )
+    // Some colour what comes.
+    let is_one = said.contains(r#""open:/dev/tty":"ok""#);
+    holds(is_one, "a terminal at /dev/tty", said)
 }
 
 fn template(scene: &Scene<'_>) -> Verdict {
