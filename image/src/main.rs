@@ -1,3 +1,7 @@
 //! `tare-image`: the library's operations as commands.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

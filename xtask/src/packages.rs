@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 40] = [
+const PACKAGES: [(&str, &str); 41] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -36,6 +36,7 @@ const PACKAGES: [(&str, &str); 40] = [
     ("strace", "strace"),
     ("gcc", "gcc"),
     ("libc6-dev", "/usr/include/stdio.h"),
+    ("musl-tools", "musl-gcc"),
     ("libseccomp-dev", "/usr/include/seccomp.h"),
     ("golang-go", "go"),
     (

@@ -1,0 +1,47 @@
+//! `tare image remove`.
+
+use image::error::Result;
+
+use super::prune;
+use crate::cli::arguments::Remove;
+use crate::cli::context::Context;
+use crate::cli::output;
+
+pub(crate) fn run(context: &Context, remove: &Remove) -> Result<()> {
+    for text in &remove.images {
+        let image = context.store.find(text)?;
+        match &image.reference {
+            // By its name: only the name goes, unless it was the last one.
+            Some(reference) if !is_id(text, &image.descriptor.digest) => {
+                context.store.untag(reference)?;
+                output::line(format!("untagged {}", reference.familiar()))?;
+                let images = context.store.images()?;
+                let others = images
+                    .iter()
+                    .filter(|other| other.descriptor.digest == image.descriptor.digest);
+                if others.clone().all(|other| other.name.is_none()) {
+                    context.store.forget(&image.descriptor.digest)?;
+                    output::line(format!("removed {}", image.descriptor.digest))?;
+                }
+            }
+            _ => {
+                for gone in context.store.forget(&image.descriptor.digest)? {
+                    if let Some(name) = &gone.name {
+                        output::line(format!("untagged {name}"))?;
+                    }
+                }
+                output::line(format!("removed {}", image.descriptor.digest))?;
+            }
+        }
+    }
+    if remove.no_prune {
+        return Ok(());
+    }
+    prune::prune(context, false).map(drop)
+}
+
+/// Whether an image was given by its digest, or the beginning of an id.
+fn is_id(text: &str, digest: &image::Digest) -> bool {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    hex.len() >= 4 && digest.hex().starts_with(hex)
+}

@@ -1,0 +1,338 @@
+//! Layers, each unpacked once into a directory of its own.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Chain, Kind, Snapshots, file_name, make_directory, open_directory};
+use crate::digest::Digest;
+use crate::document::{Compression, Descriptor, ImageConfig, Manifest, MediaType};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layer::{self, Applied, ApplyOptions, Devices, Whiteouts};
+use crate::lock::{Lock, Share};
+use crate::progress::{Event, Progress, Work};
+use crate::store::Store;
+
+/// How layers are unpacked.
+#[derive(Clone, Debug)]
+pub struct UnpackOptions {
+    /// How many at once.
+    pub parallel: usize,
+    /// How long another process may take with a layer that both need.
+    pub patience: Duration,
+    /// What else is said of each layer: limits, owners.
+    pub apply: ApplyOptions,
+}
+
+impl Default for UnpackOptions {
+    fn default() -> Self {
+        Self {
+            parallel: std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .min(4),
+            patience: Duration::from_secs(600),
+            apply: ApplyOptions::default(),
+        }
+    }
+}
+
+/// A layer that isn't there yet.
+struct Missing<'a> {
+    chain: &'a Digest,
+    diff_id: &'a Digest,
+    descriptor: &'a Descriptor,
+    compression: Compression,
+    new: NewDirectory,
+}
+
+impl Snapshots {
+    /// Unpacks the layers of an image that aren't there yet, several at once.
+    ///
+    /// Afterwards all layers of the result are there, whole, and each has the DiffID that the
+    /// configuration promises. What breaks off leaves nothing that anyone would take for a layer.
+    /// The caller holds the store's lease.
+    ///
+    /// image-spec, layer.md, "Applying Changesets".
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when a layer is not what it promises, or no tar archive;
+    /// [`ErrorKind::Unsupported`] for a layer of another format; [`ErrorKind::TimedOut`] when
+    /// another process unpacks the same layer for too long; [`ErrorKind::NoSpace`].
+    pub fn unpack(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        config: &ImageConfig,
+        options: &UnpackOptions,
+        progress: &dyn Progress,
+    ) -> Result<Chain> {
+        let chain = Chain(config.chain_ids());
+        if manifest.layers.len() != chain.0.len() {
+            let message = format!(
+                "the manifest has {} layers, and the configuration {} diff_ids",
+                manifest.layers.len(),
+                chain.0.len()
+            );
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        // In the order of the chain, which is the same for all who share a part of it: so two
+        // processes can't wait for each other.
+        let locks = self.lock_missing(&chain, options.patience)?;
+        self.clear_unfinished()?;
+        let missing = self.missing(manifest, config, &chain, progress)?;
+        let applied = self.apply_all(store, &missing, options, progress)?;
+        for (missing, applied) in missing.iter().zip(&applied) {
+            self.finish(missing, applied, &chain)?;
+        }
+        drop(locks);
+        Ok(chain)
+    }
+
+    /// Whether all layers are there.
+    #[must_use]
+    pub fn has(&self, chain: &Chain) -> bool {
+        chain.0.iter().all(|layer| self.layer(layer).is_dir())
+    }
+
+    fn lock_missing(&self, chain: &Chain, patience: Duration) -> Result<Vec<Lock>> {
+        chain
+            .0
+            .iter()
+            .filter(|layer| !self.layer(layer).is_dir())
+            .map(|layer| {
+                let path = self.directory.join("locks").join(file_name(layer));
+                Lock::take(&path, Share::Exclusive, patience)
+            })
+            .collect()
+    }
+
+    fn missing<'a>(
+        &self,
+        manifest: &'a Manifest,
+        config: &'a ImageConfig,
+        chain: &'a Chain,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Missing<'a>>> {
+        let mut missing = Vec::new();
+        let layers = manifest.layers.iter().zip(&config.rootfs.diff_ids);
+        for ((descriptor, diff_id), chain) in layers.zip(&chain.0) {
+            let digest = &descriptor.digest;
+            if self.layer(chain).is_dir() {
+                progress.report(Event::Existed {
+                    digest,
+                    work: Work::Unpack,
+                });
+                continue;
+            }
+            let MediaType::Layer { compression, .. } = descriptor.media_type else {
+                let message = format!(
+                    "layer {digest} has the media type {}, which is no layer that can be unpacked",
+                    descriptor.media_type
+                );
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            };
+            missing.push(Missing {
+                chain,
+                diff_id,
+                descriptor,
+                compression,
+                new: self.new_directory()?,
+            });
+        }
+        Ok(missing)
+    }
+
+    /// Several at once; the first failure keeps further ones from being begun.
+    fn apply_all(
+        &self,
+        store: &Store,
+        missing: &[Missing<'_>],
+        options: &UnpackOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Applied>> {
+        let next = AtomicUsize::new(0);
+        let results: Vec<Mutex<Option<Result<Applied>>>> =
+            missing.iter().map(|_| Mutex::new(None)).collect();
+        let work = || {
+            while let index = next.fetch_add(1, Ordering::Relaxed)
+                && let (Some(layer), Some(slot)) = (missing.get(index), results.get(index))
+            {
+                let result = self.apply_one(store, layer, options, progress);
+                if result.is_err() {
+                    next.store(missing.len(), Ordering::Relaxed);
+                }
+                if let Ok(mut slot) = slot.lock() {
+                    *slot = Some(result);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..options.parallel.min(missing.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let results: Vec<Option<Result<Applied>>> = results
+            .into_iter()
+            .map(|slot| slot.into_inner().unwrap_or_default())
+            .collect();
+        let (mut applied, mut failure) = (Vec::new(), None);
+        for result in results.into_iter().flatten() {
+            match result {
+                Ok(one) => applied.push(one),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            Some(error) => Err(error),
+            None if applied.len() == missing.len() => Ok(applied),
+            None => {
+                let message = "a thread that unpacks layers has ended without a word";
+                Err(Error::new(ErrorKind::System, message))
+            }
+        }
+    }
+
+    fn apply_one(
+        &self,
+        store: &Store,
+        layer: &Missing<'_>,
+        options: &UnpackOptions,
+        progress: &dyn Progress,
+    ) -> Result<Applied> {
+        let digest = &layer.descriptor.digest;
+        let step = || format!("unpack layer {digest}");
+        progress.report(Event::Began {
+            digest,
+            work: Work::Unpack,
+            total: Some(layer.descriptor.size),
+            done: 0,
+        });
+        let source = Counted {
+            inner: store.open_blob(layer.descriptor)?,
+            digest,
+            progress,
+        };
+        let directory = open_directory(&layer.new.fs)?;
+        let options = self.apply_options(layer, options);
+        let applied = layer::apply(source, layer.compression, directory.as_fd(), &options)
+            .map_err(|error| error.within(step()))?;
+        for warning in &applied.warnings {
+            progress.report(Event::Note(&format!("{}: {warning}", step())));
+        }
+        progress.report(Event::Ended {
+            digest,
+            work: Work::Unpack,
+        });
+        Ok(applied)
+    }
+
+    fn apply_options(&self, layer: &Missing<'_>, options: &UnpackOptions) -> ApplyOptions {
+        let is_user = self.kind == Kind::User;
+        ApplyOptions {
+            whiteouts: Whiteouts::Overlay {
+                user_xattr: is_user,
+            },
+            // A container's devices come from its configuration, not from its image.
+            devices: match is_user {
+                true => Devices::SkipForbidden,
+                false => options.apply.devices,
+            },
+            diff_id: Some(layer.diff_id.clone()),
+            ..options.apply.clone()
+        }
+    }
+
+    /// Completes a layer with what it needs of the ones below, and gives it its name.
+    fn finish(&self, layer: &Missing<'_>, applied: &Applied, chain: &Chain) -> Result<()> {
+        let below = chain.0.iter().take_while(|other| *other != layer.chain);
+        let mut lowers = Vec::new();
+        for lower in below {
+            lowers.push(open_directory(&self.layer(lower).join("fs"))?);
+        }
+        lowers.reverse();
+        let lowers: Vec<_> = lowers.iter().map(AsFd::as_fd).collect();
+        let directory = open_directory(&layer.new.fs)?;
+        layer::settle(directory.as_fd(), &lowers, applied)
+            .map_err(|error| error.within(format!("unpack layer {}", layer.descriptor.digest)))?;
+        // The name must not outlive the content when the machine loses its power.
+        rustix::fs::syncfs(&directory)
+            .map_err(|errno| Error::system("write the layer to the disk", errno))?;
+        let target = self.layer(layer.chain);
+        fs::rename(&layer.new.path, &target)
+            .map_err(|error| Error::system(format!("name {}", target.display()), error))
+    }
+
+    /// A name for something unfinished, and the lock that says that somebody works on it.
+    pub(super) fn new_directory_name(&self) -> Result<(PathBuf, Lock)> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let name = format!(
+            "{}-{}-{}",
+            std::process::id(),
+            now.as_nanos(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = self.directory.join("new").join(name);
+        let lock = Lock::take(
+            &path.with_extension("lock"),
+            Share::Exclusive,
+            Duration::from_secs(5),
+        )?;
+        Ok((path, lock))
+    }
+
+    fn new_directory(&self) -> Result<NewDirectory> {
+        let (path, lock) = self.new_directory_name()?;
+        make_directory(&path)?;
+        let fs = path.join("fs");
+        make_directory(&fs)?;
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&fs, std::fs::Permissions::from_mode(0o755))
+            .map_err(|error| Error::system(format!("make {}", fs.display()), error))?;
+        Ok(NewDirectory {
+            path,
+            fs,
+            _lock: lock,
+        })
+    }
+}
+
+/// A directory for an unfinished layer; what is left of it is removed when this is dropped.
+struct NewDirectory {
+    path: PathBuf,
+    fs: PathBuf,
+    _lock: Lock,
+}
+
+impl Drop for NewDirectory {
+    fn drop(&mut self) {
+        // What fails here is found by whoever unpacks next.
+        fs::remove_dir_all(&self.path).ok();
+        fs::remove_file(self.path.with_extension("lock")).ok();
+    }
+}
+
+/// Tells how much of a blob has been read.
+struct Counted<'a> {
+    inner: File,
+    digest: &'a Digest,
+    progress: &'a dyn Progress,
+}
+
+impl std::io::Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.progress.report(Event::Advanced {
+            digest: self.digest,
+            work: Work::Unpack,
+            bytes: count as u64,
+        });
+        Ok(count)
+    }
+}

@@ -1,0 +1,138 @@
+//! What nobody needs any more is removed.
+
+use std::collections::HashSet;
+use std::fs::{self, DirEntry};
+use std::path::Path;
+
+use super::active::{Use, read_chain, read_use};
+use super::{Chain, Snapshots, file_name};
+use crate::error::{Error, Result};
+use crate::lock::{Lock, Share};
+
+/// What [`Snapshots::prune`] has removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Layers.
+    pub layers: usize,
+    /// Root filesystems whose container or mount is gone.
+    pub actives: usize,
+    /// What was begun and never finished.
+    pub unfinished: usize,
+}
+
+impl Snapshots {
+    /// Removes layers that neither one of the `chains` nor a root filesystem needs, root
+    /// filesystems that nobody needs, and what was never finished.
+    ///
+    /// The caller holds the store's lease exclusively, so that no one unpacks meanwhile.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::System`] when something can't be removed.
+    pub fn prune(&self, chains: &[Chain]) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        let mut needed: HashSet<String> = chains
+            .iter()
+            .flat_map(|chain| chain.0.iter().map(file_name))
+            .collect();
+        for entry in entries(&self.directory.join("active"))? {
+            if remove_if_abandoned(self, &entry.path())? {
+                pruned.actives += 1;
+            } else {
+                needed.extend(read_chain(&entry.path())?.0.iter().map(file_name));
+            }
+        }
+        for entry in entries(&self.directory.join("layers"))? {
+            if !needed.contains(entry.file_name().to_string_lossy().as_ref()) {
+                self.discard(&entry.path())?;
+                pruned.layers += 1;
+            }
+        }
+        pruned.unfinished = self.clear_unfinished()?;
+        for entry in entries(&self.directory.join("locks"))? {
+            // Under the lease nobody holds one for long, and a lock of a removed file is none.
+            if Lock::try_take(&entry.path(), Share::Exclusive)?.is_some() {
+                fs::remove_file(entry.path()).ok();
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Removes what others began and never finished: those that nobody holds the lock of.
+    pub(super) fn clear_unfinished(&self) -> Result<usize> {
+        let mut count = 0;
+        for entry in entries(&self.directory.join("new"))? {
+            let path = entry.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "lock")
+            {
+                continue;
+            }
+            let lock_path = path.with_extension("lock");
+            let Some(lock) = Lock::try_take(&lock_path, Share::Exclusive)? else {
+                continue;
+            };
+            remove_tree(&path)?;
+            fs::remove_file(&lock_path).ok();
+            drop(lock);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Takes a directory out of sight at once, then removes it.
+    pub(super) fn discard(&self, directory: &Path) -> Result<()> {
+        let (hidden, lock) = self.new_directory_name()?;
+        fs::rename(directory, &hidden)
+            .map_err(|error| Error::system(format!("remove {}", directory.display()), error))?;
+        let removed = remove_tree(&hidden);
+        fs::remove_file(hidden.with_extension("lock")).ok();
+        drop(lock);
+        removed
+    }
+}
+
+/// Removes a root filesystem if nobody needs it, and says whether it did.
+pub(super) fn remove_if_abandoned(snapshots: &Snapshots, directory: &Path) -> Result<bool> {
+    let Some(lock) = Lock::try_take(&directory.join("lock"), Share::Exclusive)? else {
+        return Ok(false);
+    };
+    let is_needed = match read_use(directory) {
+        Use::Process => false,
+        Use::Mount(path) => is_mounted(&path),
+        Use::Container(state) => state.exists(),
+    };
+    if !is_needed {
+        snapshots.discard(directory)?;
+    }
+    drop(lock);
+    Ok(!is_needed)
+}
+
+/// Whether something is mounted exactly there: its parent is of another mount.
+fn is_mounted(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let Ok(status) = statx(CWD, path, flags, StatxFlags::BASIC_STATS) else {
+        return false;
+    };
+    status
+        .stx_attributes
+        .contains(rustix::fs::StatxAttributes::MOUNT_ROOT)
+}
+
+pub(super) fn entries(directory: &Path) -> Result<Vec<DirEntry>> {
+    fs::read_dir(directory)
+        .and_then(Iterator::collect)
+        .map_err(|error| Error::system(format!("read {}", directory.display()), error))
+}
+
+/// std removes through descriptors, and follows no link.
+fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::system(format!("remove {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
