@@ -22,7 +22,9 @@ fn ours(bytes: &[u8]) -> Option<Vec<String>> {
         let Some(entry) = reader.next_entry().ok()? else {
             return Some(lines);
         };
-        let name = String::from_utf8(entry.path).ok()?;
+        // Lists of names have no way to show some of them.
+        let is_plain = |name: &String| !name.contains([' ', '\n']);
+        let name = String::from_utf8(entry.path).ok().filter(is_plain)?;
         let text = |link: &[u8]| String::from_utf8_lossy(link).into_owned();
         let (kind, detail) = match &entry.kind {
             Kind::Regular => ("file", entry.size.to_string()),
