@@ -226,7 +226,7 @@ fn command(
         command.env(OsStr::from_bytes(&bytes[..split]), OsStr::from_bytes(value));
     }
     command.current_dir(setting.directory).process_group(0);
-    sys::start_with_signals_unblocked(&mut command);
+    sys::start_as_part_of_this_thread(&mut command);
     command.stdin(Stdio::from(
         state_file(setting.state).map_err(HookOutcome::NotStarted)?,
     ));

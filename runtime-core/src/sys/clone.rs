@@ -34,15 +34,17 @@ impl Drop for SignalsBlocked {
 }
 
 /// Makes the command start with no signal blocked, whatever this thread blocks: a caller that
-/// reads its signals from a signalfd(2) blocks them all.
-pub(crate) fn start_with_signals_unblocked(command: &mut std::process::Command) {
+/// reads its signals from a signalfd(2) blocks them all. And makes it end with this thread, which
+/// is to wait for it: nobody else would see to it that it ends some time.
+pub(crate) fn start_as_part_of_this_thread(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
-    // SAFETY: the closure runs between fork and execve and makes one system call on its own
+    // SAFETY: the closure runs between fork and execve and makes two system calls on its own
     // stack: it allocates nothing and takes no lock.
-    unsafe { command.pre_exec(unblock_signals) };
+    unsafe { command.pre_exec(before_exec) };
 }
 
-fn unblock_signals() -> std::io::Result<()> {
+fn before_exec() -> std::io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     let none = nix::sys::signal::SigSet::empty();
     none.thread_set_mask().map_err(std::io::Error::from)
 }

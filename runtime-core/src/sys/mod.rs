@@ -19,7 +19,7 @@ mod mount;
 pub(crate) mod pidfd;
 
 pub(crate) use self::clone::{
-    clone_init, in_user_and_mount_namespace, start_with_signals_unblocked,
+    clone_init, in_user_and_mount_namespace, start_as_part_of_this_thread,
 };
 pub(crate) use self::facts::{capability_bounds, namespace_type};
 pub(crate) use self::image::{auxiliary_string, execveat, pointers};

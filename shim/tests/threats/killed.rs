@@ -347,6 +347,42 @@ fn s04_killed_before_an_end_could_be_told() {
     yard.close();
 }
 
+/// A hook that runs is not left to itself, without anybody who knows how long it may take.
+#[test]
+fn s04_killed_while_a_hook_runs() {
+    needs!(Root);
+    let yard = Yard::new("hook");
+    let begun = yard.path("begun");
+    let script = format!(": > {}; while :; do sleep 0.1; done", begun.display());
+    for kind in ["createRuntime", "poststart"] {
+        let mut config = yard.config("one", PROGRAM);
+        config["hooks"][kind] = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        let bundle = yard.bundle("one", &config);
+        let mut client = yard.connect(&bundle);
+        let server = i32::try_from(server_of(&mut client)).unwrap();
+        client.send(TASK, "Create", &yard.create_request(&bundle));
+        if kind == "poststart" {
+            client.receive().unwrap();
+            let start = task::StartRequest {
+                id: bundle.id.clone(),
+                ..Default::default()
+            };
+            client.send(TASK, "Start", &start);
+        }
+        wait_until("the hook runs", || begun.exists());
+        kill_shim(server, client);
+        yard.delete(&bundle);
+        yard.assert_empty();
+        yard.assert_no_cgroup(&bundle);
+        wait_until("the hook has ended", || {
+            room::processes_with(begun.to_str().unwrap()).is_empty()
+        });
+        std::fs::remove_file(&begun).unwrap();
+        std::fs::remove_dir_all(&bundle.path).unwrap();
+    }
+    yard.close();
+}
+
 /// A further process may have any name: `init` is one.
 #[test]
 fn s04_killed_with_a_further_process_called_init() {
