@@ -13,6 +13,7 @@ pub const PROBE: &str = "/probe";
 pub struct Bundle {
     path: PathBuf,
     id: String,
+    cgroup: String,
     config: Value,
 }
 
@@ -26,6 +27,7 @@ impl Bundle {
         std::fs::hard_link(probe, rootfs.join("probe")).expect("a file can be linked");
         Self {
             path: directory.to_owned(),
+            cgroup: place(cgroup),
             config: config(cgroup),
             id,
         }
@@ -35,6 +37,12 @@ impl Bundle {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The path of its cgroup below a hierarchy, while `cgroupsPath` is not set to another.
+    #[must_use]
+    pub fn cgroup(&self) -> &str {
+        &self.cgroup
     }
 
     /// Where it is.
@@ -105,6 +113,14 @@ impl Bundle {
     /// Writes these bytes as config.json.
     pub fn save_text(&self, text: &[u8]) {
         std::fs::write(self.path.join("config.json"), text).expect("a file can be written");
+    }
+}
+
+/// Where a `cgroupsPath` is below a hierarchy: one of systemd's is `slice:prefix:name`.
+pub(crate) fn place(path: &str) -> String {
+    match path.split(':').collect::<Vec<_>>().as_slice() {
+        [slice, prefix, name] => format!("{slice}/{prefix}-{name}.scope"),
+        _ => path.trim_start_matches('/').to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bundle::{Bundle, PROBE};
+use crate::bundle::{Bundle, PROBE, place};
 use crate::case::{Trouble, failed};
 use crate::missing::Missing;
 use crate::residue;
@@ -110,12 +110,29 @@ impl<'a> Scene<'a> {
         let id = format!("{}-{number}", self.marker);
         let directory = self.directory.join(format!("bundle{number}"));
         self.ids.borrow_mut().push(id.clone());
-        let cgroup = match self.stage.manner.is_systemd {
-            // `create` puts the scope into the slice that the system's services are in.
+        let cgroup = self.cgroups_path(&id);
+        Bundle::new(&directory, id, &cgroup, &self.stage.probe)
+    }
+
+    /// The `cgroupsPath` of a container: of systemd's scope in the slice of the system's services,
+    /// or of a cgroup at the top.
+    fn cgroups_path(&self, id: &str) -> String {
+        match self.stage.manner.is_systemd {
             true => format!("system.slice:conformance:{id}"),
             false => format!("/{id}"),
-        };
-        Bundle::new(&directory, id, &cgroup, &self.stage.probe)
+        }
+    }
+
+    /// Whether `cgroupsPath` can't be a path.
+    ///
+    /// # Errors
+    ///
+    /// The skip that says so.
+    pub fn needs_paths_of_cgroups(&self) -> Result<(), Trouble> {
+        match self.stage.manner.is_systemd {
+            true => crate::case::skipped("systemd makes the cgroups, and names them its own way"),
+            false => Ok(()),
+        }
     }
 
     /// `run` of a bundle, to its end.
@@ -373,7 +390,7 @@ impl<'a> Scene<'a> {
                 // Most are gone already.
                 drop(self.runtime.call(&["delete", "--force", id]));
             }
-            residue::remove_cgroups(id);
+            residue::remove_cgroups(&place(&self.cgroups_path(id)));
         }
         residue::remove_from_the_root(&self.marker);
         residue::remove_directory(&self.directory);

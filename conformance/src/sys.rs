@@ -101,6 +101,12 @@ pub(crate) fn under_filter(command: &mut Command, filter: Filter) {
     unsafe { command.pre_exec(install) };
 }
 
+/// The same command, started by fork(2): its memory is never shared with this program's.
+pub(crate) fn by_fork(command: &mut Command) {
+    // SAFETY: the closure does nothing; that there is one is what makes std fork.
+    unsafe { command.pre_exec(|| Ok(())) };
+}
+
 /// seccomp(2) SECCOMP_SET_MODE_FILTER.
 fn load_filter(filter: &Filter) -> Result<(), Errno> {
     let program = libc::sock_fprog {

@@ -71,11 +71,14 @@ pub(super) fn hold(kinds: &[&str]) -> ExitCode {
     if unshare(flags).is_err() {
         return ExitCode::from(95);
     }
-    let child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .args(["inside", "wait"])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn();
+        .stdout(Stdio::null());
+    // Linux before 6.3 has no memory shared across time namespaces, as between vfork and exec.
+    crate::sys::by_fork(&mut command);
+    let child = command.spawn();
     let Ok(mut child) = child else {
         return ExitCode::from(96);
     };

@@ -77,7 +77,8 @@ impl<'a> Cast<'a> {
         }
     }
 
-    /// The lines of a guest's script that measure and leave the results in its output.
+    /// The lines of a guest's script that measure and leave the results in its output. Directories
+    /// are on ext4: a tmpfs can be mapped from Linux 6.3 on.
     pub(crate) fn script(&self, image: Image) -> String {
         let mut words = vec!["--runtime", &self.runtime, "--format", "json"];
         if self.is_tare() {
@@ -89,7 +90,7 @@ impl<'a> Cast<'a> {
         let options = self.options.iter().map(String::as_str);
         let words: Vec<String> = words.into_iter().chain(options).map(quote).collect();
         format!(
-            "./measured/conformance {} >/guest/out/measured.json 2>/guest/out/measured.err\n\
+            "TMPDIR=/var/tmp ./measured/conformance {} >/guest/out/measured.json 2>/guest/out/measured.err\n\
              echo $? >/guest/out/measured.code\n",
             words.join(" ")
         )

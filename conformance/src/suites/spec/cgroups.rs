@@ -67,12 +67,14 @@ fn waiting(scene: &Scene<'_>) -> Bundle {
 }
 
 fn absolute(scene: &Scene<'_>) -> Verdict {
+    scene.needs_paths_of_cgroups()?;
     let bundle = waiting(scene);
     let expected = format!("/{}", bundle.id());
     equal("cgroup", &place(scene, &bundle)?, &expected)
 }
 
 fn deep(scene: &Scene<'_>) -> Verdict {
+    scene.needs_paths_of_cgroups()?;
     let bundle = waiting(scene);
     let path = format!("/{}/one/two", bundle.id());
     let bundle = bundle.set("/linux/cgroupsPath", path.as_str());
@@ -88,6 +90,7 @@ fn twice(scene: &Scene<'_>) -> Verdict {
 
 /// The runtime's own place may be another one in each hierarchy.
 fn relative(scene: &Scene<'_>) -> Verdict {
+    scene.needs_paths_of_cgroups()?;
     let bundle = waiting(scene);
     let name = format!("{}-relative", scene.marker());
     let bundle = bundle.set("/linux/cgroupsPath", name.as_str());
@@ -135,16 +138,17 @@ fn dots(scene: &Scene<'_>) -> Verdict {
 fn removed(scene: &Scene<'_>) -> Verdict {
     let bundle = waiting(scene);
     scene.start(&bundle)?;
-    let before = crate::residue::cgroups(bundle.id());
+    let before = crate::residue::cgroups(bundle.cgroup());
     holds(!before.is_empty(), "cgroups of its own", &before)?;
     scene.succeeds(&["kill", bundle.id(), "KILL"])?;
     scene.until_status(&bundle, "stopped")?;
     scene.succeeds(&["delete", bundle.id()])?;
-    let after = crate::residue::cgroups(bundle.id());
+    let after = crate::residue::cgroups(bundle.cgroup());
     holds(after.is_empty(), "no cgroup", after)
 }
 
 fn parent_stays(scene: &Scene<'_>) -> Verdict {
+    scene.needs_paths_of_cgroups()?;
     let Some(hierarchy) = host::hierarchy(if host::has_cgroup2() { "" } else { "memory" }) else {
         return skipped("no memory cgroups");
     };
@@ -174,7 +178,7 @@ fn owner(scene: &Scene<'_>, options: &[&str], expected: u32) -> Verdict {
     std::os::unix::fs::chown(bundle.rootfs(), Some(100_000), Some(100_000))
         .expect("a directory can be given away");
     scene.start(&bundle)?;
-    let cgroup = std::path::Path::new("/sys/fs/cgroup").join(bundle.id());
+    let cgroup = std::path::Path::new("/sys/fs/cgroup").join(bundle.cgroup());
     let uid = std::fs::metadata(cgroup.join("cgroup.procs")).map(|file| file.uid());
     equal("owner of cgroup.procs", &uid.ok(), &Some(expected))
 }

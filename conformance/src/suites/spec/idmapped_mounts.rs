@@ -82,12 +82,16 @@ fn put(directory: &std::path::Path, name: &str, owner: u32) {
 fn owner(scene: &Scene<'_>, options: &[&str], file: &str, of: &str) -> Verdict {
     let bundle = bundle(scene, options);
     let top = bundle.path().join("tree");
-    // Not every kernel maps a tmpfs: the top is on the disk.
+    // Not every kernel maps a tmpfs: both are on the disk.
     std::fs::create_dir(&top).expect("a directory can be made");
     put(&top, "file", ON_DISK);
     if options.contains(&"rbind") {
-        scene.tmpfs(&top.join("below"))?;
-        put(&top.join("below"), "file", ON_DISK);
+        let other = bundle.path().join("other");
+        for directory in [&other, &top.join("below")] {
+            std::fs::create_dir(directory).expect("a directory can be made");
+        }
+        put(&other, "file", ON_DISK);
+        scene.bind(&other, &top.join("below"))?;
     }
     let word = format!("stat:{file}");
     let tried = scene.tries(bundle, &[&word])?;

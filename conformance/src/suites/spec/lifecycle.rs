@@ -221,7 +221,7 @@ fn snapshot(scene: &Scene<'_>) -> Verdict {
 
 /// What there is of a container on this host: cgroups, mounts, processes, files of state.
 fn of_this_case(scene: &Scene<'_>, bundle: &Bundle) -> Vec<String> {
-    let mut left: Vec<String> = crate::residue::cgroups(bundle.id())
+    let mut left: Vec<String> = crate::residue::cgroups(bundle.cgroup())
         .iter()
         .map(|path| path.display().to_string())
         .collect();

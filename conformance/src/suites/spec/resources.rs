@@ -544,7 +544,7 @@ fn unified(scene: &Scene<'_>) -> Verdict {
         json!({ "cgroup.max.descendants": "17" }),
     );
     scene.start(&bundle)?;
-    let path = format!("/sys/fs/cgroup/{}/cgroup.max.descendants", bundle.id());
+    let path = format!("/sys/fs/cgroup/{}/cgroup.max.descendants", bundle.cgroup());
     let text = std::fs::read_to_string(path).unwrap_or_default();
     holds(text.trim() == "17", "cgroup.max.descendants: 17", text)
 }
