@@ -35,7 +35,7 @@ type test struct {
 var tests = map[string]test{
 	"blkio":   {setBlkio, readBlkio, func(r *rspec.LinuxResources) interface{} { return r.BlockIO }},
 	"cpus":    {setCPU, readCPU, func(r *rspec.LinuxResources) interface{} { return r.CPU }},
-	"devices": {setDevices, readDevices, func(r *rspec.LinuxResources) interface{} { return r.Devices }},
+	"devices": {setDevices, readDevices, func(r *rspec.LinuxResources) interface{} { return allowed(r.Devices) }},
 	"hugetlb": {setHugetlb, readHugetlb, func(r *rspec.LinuxResources) interface{} { return r.HugepageLimits }},
 	"memory":  {setMemory, readMemory, func(r *rspec.LinuxResources) interface{} { return r.Memory }},
 	"network": {setNetwork, readNetwork, func(r *rspec.LinuxResources) interface{} { return r.Network }},

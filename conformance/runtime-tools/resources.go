@@ -33,15 +33,17 @@ func setDevices(g *generate.Generator) {
 	disk, third := int64(8), int64(20)
 	g.AddLinuxResourcesDevice(true, "c", &fuse, &second, "rwm")
 	g.AddLinuxResourcesDevice(true, "b", &disk, &third, "rw")
-	// Everything else stays denied: the generator's first rule, which devices.list does not show.
-	rules := g.Config.Linux.Resources.Devices
-	allowed := []rspec.LinuxDeviceCgroup{}
+}
+
+// What is allowed: devices.list does not show that all else is denied, by the generator's first rule.
+func allowed(rules []rspec.LinuxDeviceCgroup) []rspec.LinuxDeviceCgroup {
+	list := []rspec.LinuxDeviceCgroup{}
 	for _, rule := range rules {
 		if rule.Allow {
-			allowed = append(allowed, rule)
+			list = append(list, rule)
 		}
 	}
-	g.Config.Linux.Resources.Devices = allowed
+	return list
 }
 
 func readDevices(c cgroups.Cgroup, pid int, path string) (interface{}, error) {

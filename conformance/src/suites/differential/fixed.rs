@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::{Recipe, SENTENCE, same};
 use crate::bundle::{Bundle, PROBE};
-use crate::case::Case;
+use crate::case::{Case, Verdict, skipped};
+use crate::host;
+use crate::scene::Scene;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -37,7 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
             masks,
             &["read:/etc/hidden", "list:/etc/dir", "stat:/proc/timer_list"],
         ),
-        case("limits", limits, &["children:5"]),
+        Case::new("differential", "fixed", "limits", SENTENCE, limits_of_all),
         ends("exit-code", |bundle| bundle.does(&["exit", "7"])),
         ends("program-that-is-missing", |bundle| {
             bundle.set("/process/args", json!(["/nothing/here"]))
@@ -163,6 +165,21 @@ fn masks(bundle: Bundle) -> Bundle {
     std::fs::create_dir_all(etc.join("dir/inner")).expect("a directory can be made");
     let masked = ["/etc/hidden", "/etc/dir", "/proc/timer_list", "/nothing"];
     bundle.set("/linux/maskedPaths", json!(masked))
+}
+
+fn limits_of_all(scene: &Scene<'_>) -> Verdict {
+    let controllers = ["memory", "pids", "cpu", "cpuset"];
+    if let Some(missing) = controllers
+        .iter()
+        .find(|name| host::hierarchy(name).is_none())
+    {
+        return skipped(format!("this host has no cgroup controller {missing}"));
+    }
+    same(scene, |scene| Recipe {
+        bundle: limits(scene.bundle()),
+        tries: vec!["children:5".to_owned()],
+        succeeds: true,
+    })
 }
 
 fn limits(bundle: Bundle) -> Bundle {

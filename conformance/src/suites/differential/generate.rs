@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Recipe;
 use super::random::Random;
 use crate::bundle::Bundle;
+use crate::host;
 
 /// What a bundle by chance is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -453,27 +454,36 @@ impl Draw {
     fn resources(&mut self) {
         let random = &mut self.random;
         let resources = &mut self.config["linux"]["resources"];
+        // What is drawn does not depend on the host; what is asked for does.
+        let mut set = |controller, group: &str, name: &str, value: u64| {
+            if host::hierarchy(controller).is_some() {
+                resources[group][name] = json!(value);
+            }
+        };
         if random.percent(60) {
             let limit = random.number(16, 256) << 20;
-            resources["memory"]["limit"] = json!(limit);
+            set("memory", "memory", "limit", limit);
             if random.percent(40) {
-                resources["memory"]["reservation"] = json!(limit / 2);
+                set("memory", "memory", "reservation", limit / 2);
             }
         }
         if random.percent(60) {
-            resources["pids"]["limit"] = json!(random.number(20, 5000));
+            set("pids", "pids", "limit", random.number(20, 5000));
         }
         if random.percent(60) {
-            resources["cpu"]["shares"] = json!(random.number(2, 4096));
+            set("cpu", "cpu", "shares", random.number(2, 4096));
         }
         if random.percent(60) {
             let period = random.number(10_000, 500_000);
-            resources["cpu"]["period"] = json!(period);
-            resources["cpu"]["quota"] = json!(random.number(1000, period));
+            set("cpu", "cpu", "period", period);
+            set("cpu", "cpu", "quota", random.number(1000, period));
         }
         if random.percent(50) {
-            resources["cpu"]["cpus"] = json!(random.one(&["0", "1", "0-1", "0,1"]));
-            resources["cpu"]["mems"] = json!("0");
+            let cpus = random.one(&["0", "1", "0-1", "0,1"]);
+            if host::hierarchy("cpuset").is_some() {
+                resources["cpu"]["cpus"] = json!(cpus);
+                resources["cpu"]["mems"] = json!("0");
+            }
         }
         if random.percent(40) {
             self.add_mount(json!({

@@ -86,6 +86,8 @@ pub(super) fn class(complaint: &str) -> &'static str {
         ("no such process", "ESRCH"),
         ("too many levels of symbolic links", "ELOOP"),
     ];
+    // What is said before the last line is a warning.
+    let complaint = complaint.trim().lines().next_back().unwrap_or_default();
     let lower = complaint.to_lowercase();
     let found = CLASSES
         .into_iter()
