@@ -527,3 +527,32 @@ fn native() -> &'static str {
         _ => "SCMP_ARCH_X86_64",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Bundle, Theme, Value, recipe};
+
+    fn config(theme: Theme, seed: u64) -> Value {
+        let directory = tempfile::tempdir().expect("a directory");
+        let probe = directory.path().join("program");
+        std::fs::write(&probe, "").expect("a file can be written");
+        let bundle = Bundle::new(&directory.path().join("b"), "id".to_owned(), "/id", &probe);
+        let config = recipe(theme, seed, bundle).bundle.config().to_string();
+        let place = directory.path().display().to_string();
+        serde_json::from_str(&config.replace(&place, "PLACE")).expect("it was JSON before")
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_bundle_again_and_another_gives_another() {
+        for (name, theme) in Theme::ALL {
+            // A bundle is given to another user in this one.
+            if theme == Theme::UserNamespace {
+                continue;
+            }
+            assert_eq!(config(theme, 5), config(theme, 5), "{name}");
+            let several: std::collections::BTreeSet<String> =
+                (0..9).map(|seed| config(theme, seed).to_string()).collect();
+            assert!(several.len() > 3, "{name}");
+        }
+    }
+}

@@ -80,6 +80,15 @@ pub(super) const KNOWN: &[Known] = &[
         sentence: ROOT_PROPAGATION,
     },
     Known {
+        place: "report > mounts > * > optional",
+        is_it: |difference, config| {
+            config["linux"]["rootfsPropagation"] == "rslave" && one_is_shared(difference)
+        },
+        reason: "rslave is for the root and all below it, after the mounts with tare and crun, before \
+             them with runc up to 1.1, where a mount's own `shared` stays.",
+        sentence: ROOT_PROPAGATION,
+    },
+    Known {
         place: "exec > report > status > Umask",
         is_it: |difference, config| {
             let umask = &config["process"]["user"]["umask"];
@@ -254,4 +263,62 @@ fn mode_of_tmpfs(config: &Value, target: &str) -> Option<String> {
         .find_map(|option| option.as_str()?.strip_prefix("mode="))?;
     let mode = u32::from_str_radix(mode, 8).ok()?;
     Some(format!("{mode:04o}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Difference, KNOWN, known};
+
+    fn difference(path: &[&str], measured: Value, other: Value) -> Difference {
+        let path = path.iter().map(|name| (*name).to_owned()).collect();
+        Difference {
+            path,
+            measured,
+            other,
+        }
+    }
+
+    #[test]
+    fn every_row_has_its_reason_and_a_document() {
+        for row in KNOWN {
+            assert!(!row.reason.is_empty(), "{}", row.place);
+            assert!(row.sentence.contains("https://"), "{}", row.place);
+        }
+    }
+
+    #[test]
+    fn a_mount_s_mask_is_known_and_another_mount_is_not() {
+        let config = json!({ "linux": { "maskedPaths": ["/etc/secret"] } });
+        let of = |target| {
+            difference(
+                &["run", "report", "mounts", target, "type"],
+                json!(1),
+                json!(2),
+            )
+        };
+        assert!(known(&of("/etc/secret"), &config).is_some());
+        assert!(known(&of("/etc/secret #2"), &config).is_some());
+        assert!(known(&of("/etc"), &config).is_none());
+    }
+
+    #[test]
+    fn a_read_only_file_system_is_known_and_a_smaller_one_is_not() {
+        let path = ["run", "report", "mounts", "/sys", "super"];
+        let of = |word| difference(&path, json!(["rw"]), json!([word]));
+        assert!(known(&of("ro"), &json!({})).is_some());
+        assert!(known(&of("size=1k"), &json!({})).is_none());
+    }
+
+    #[test]
+    fn the_umask_of_a_further_process_is_known_and_of_the_first_is_not() {
+        let config = json!({ "process": { "user": { "umask": 0o27 } } });
+        let of = |start: &[&str]| {
+            let path = [start, &["report", "status", "Umask"]].concat();
+            difference(&path, json!("0027"), json!("0022"))
+        };
+        assert!(known(&of(&["life", "exec"]), &config).is_some());
+        assert!(known(&of(&["run"]), &config).is_none());
+    }
 }
