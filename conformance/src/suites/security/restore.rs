@@ -32,10 +32,9 @@ pub(super) fn cases() -> Vec<Case> {
                 let source = scene.directory().join("source");
                 std::fs::create_dir(&source).expect("a directory can be made");
                 let bundle = scene.bundle().does(&["wait"]).mount(destination, "bind", &text(&source), &["bind", "ro"]);
-                let Some(bundle) = checkpointed(scene, bundle)? else {
+                let Some((bundle, before)) = checkpointed(scene, bundle)? else {
                     return Ok(());
                 };
-                let before = mounts(scene, &bundle);
                 let finished = restored(scene, &bundle);
                 if finished.code != 0 {
                     return ground.check();
@@ -51,7 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
         "A link in the image's directory is not followed to a file of the host.",
         "CVE-2026-53489",
         |scene, ground| {
-            let Some(bundle) = checkpointed(scene, scene.bundle().does(&["wait"]))? else {
+            let Some((bundle, _)) = checkpointed(scene, scene.bundle().does(&["wait"]))? else {
                 return Ok(());
             };
             for name in ["restore.log", "descriptors.json", "inventory.img"] {
@@ -83,14 +82,20 @@ fn image(scene: &Scene<'_>) -> PathBuf {
     scene.directory().join("image")
 }
 
-/// A container that was started and checkpointed; none when the runtime has refused either.
-fn checkpointed(scene: &Scene<'_>, bundle: Bundle) -> Result<Option<Bundle>, Trouble> {
+/// A container that was started and checkpointed, with the mounts that it had; none when the runtime
+/// has refused either.
+fn checkpointed(
+    scene: &Scene<'_>,
+    bundle: Bundle,
+) -> Result<Option<(Bundle, Vec<Value>)>, Trouble> {
     needs_criu()?;
     bundle.save();
     if scene.create_saved(&bundle).code != 0 {
         return Ok(None);
     }
     scene.succeeds(&["start", bundle.id()])?;
+    let before = mounts(scene, &bundle);
+    holds(!before.is_empty(), "mounts", &before)?;
     let finished = scene.runtime().call(&[
         "checkpoint",
         "--image-path",
@@ -98,7 +103,7 @@ fn checkpointed(scene: &Scene<'_>, bundle: Bundle) -> Result<Option<Bundle>, Tro
         bundle.id(),
     ]);
     holds(!finished.is_late, "an end of checkpoint", finished.brief())?;
-    Ok((finished.code == 0).then_some(bundle))
+    Ok((finished.code == 0).then_some((bundle, before)))
 }
 
 fn restored(scene: &Scene<'_>, bundle: &Bundle) -> Finished {
@@ -114,13 +119,14 @@ fn restored(scene: &Scene<'_>, bundle: &Bundle) -> Finished {
     ])
 }
 
-/// Targets and roots of a container's mounts.
+/// Targets and roots of a container's mounts, sorted.
 fn mounts(scene: &Scene<'_>, bundle: &Bundle) -> Vec<Value> {
     let report = exec_report(scene, &[], bundle).unwrap_or_default();
     let all = report["mounts"].as_array().cloned().unwrap_or_default();
-    all.into_iter()
-        .map(|mount| json!([mount["target"], mount["root"]]))
-        .collect()
+    let told = |mount: Value| json!([mount["target"], mount["root"]]);
+    let mut mounts: Vec<Value> = all.into_iter().map(told).collect();
+    mounts.sort_by_key(Value::to_string);
+    mounts
 }
 
 fn stricter(scene: &Scene<'_>, ground: &Ground) -> Verdict {
@@ -128,7 +134,7 @@ fn stricter(scene: &Scene<'_>, ground: &Ground) -> Verdict {
         scene.bundle().does(&["wait"]),
         &["CAP_SYS_ADMIN", "CAP_NET_RAW"],
     );
-    let Some(bundle) = checkpointed(scene, permissive)? else {
+    let Some((bundle, _)) = checkpointed(scene, permissive)? else {
         return skipped("the runtime makes no checkpoint");
     };
     let strict = with_capabilities(bundle, &[]).set("/process/noNewPrivileges", true);
