@@ -221,6 +221,7 @@ impl Pull<'_> {
     fn download(&self, blob: &Descriptor) -> Result<()> {
         let digest = &blob.digest;
         let work = Work::Download;
+        let mut repository = self.repository;
         loop {
             let writer = match self.store.ingest(blob)? {
                 Ingest::Present => {
@@ -236,9 +237,14 @@ impl Pull<'_> {
                 total: Some(blob.size),
                 done,
             });
-            match self.fill(blob, *writer) {
-                // The bytes of the earlier attempt may have been the wrong ones.
-                Err(error) if error.kind() == ErrorKind::Corrupt && done > 0 => {
+            match self.fill(&repository, blob, *writer) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    match repository.itself()? {
+                        // A mirror's bytes were the wrong ones, or an earlier attempt's.
+                        Some(itself) => repository = itself,
+                        None if done > 0 => {}
+                        None => return Err(error),
+                    }
                     let note = format!("{error}; it is fetched again from the beginning");
                     self.progress.report(Event::Note(&note));
                 }
@@ -251,7 +257,7 @@ impl Pull<'_> {
         }
     }
 
-    fn fill(&self, blob: &Descriptor, writer: Writer) -> Result<()> {
+    fn fill(&self, repository: &Repository<'_>, blob: &Descriptor, writer: Writer) -> Result<()> {
         let mut writer = writer;
         if let Some(bytes) = blob.embedded()? {
             writer.restart()?;
@@ -260,17 +266,10 @@ impl Pull<'_> {
         }
         let before = writer.offset();
         let mut sink = StoreSink(writer);
-        let outcome = self.repository.download(blob, &mut sink, &self.stop);
+        let outcome = repository.download(blob, &mut sink, &self.stop);
         self.count(sink.0.offset().saturating_sub(before));
-        match outcome {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                // What it is the beginning of is not what is wanted.
-                sink.0.restart()?;
-                Err(error)
-            }
-            Err(error) => Err(error),
-            Ok(()) => sink.0.commit(),
-        }
+        outcome?;
+        sink.0.commit()
     }
 
     /// An image whose configuration and layers don't belong together gets no name.

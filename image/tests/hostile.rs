@@ -567,42 +567,73 @@ fn redirects_end_somewhere_and_lead_somewhere() {
     }
 }
 
+/// Settings by which `mirror` is asked before `fake`, with a header of its own.
+fn mirrored(directory: &std::path::Path, fake: &Fake, mirror: &Fake) -> Settings {
+    let hosts = directory.join(fake.name());
+    std::fs::create_dir(&hosts).expect("made");
+    let text = format!(
+        "server = \"{}\"\n[host.\"{1}\"]\n[host.\"{1}\".header]\nx-secret = \"for the mirror\"\n",
+        fake.url(""),
+        mirror.url("")
+    );
+    std::fs::write(hosts.join("hosts.toml"), text).expect("written");
+    let mut settings = quick();
+    settings.hosts.directories = vec![directory.to_owned()];
+    settings.keyring.given.insert(fake.name(), alice());
+    settings
+}
+
 #[test]
 fn a_mirror_that_fails_is_told_and_the_registry_asked() {
     let mirror = Fake::start(|_| answer(404, &[], b""));
     let fake = registry(Made::new(&[&layer()]), |_| None);
-    let mut settings = quick();
     let directory = Marker::new("hosts").directory();
-    let hosts = directory.path().join(fake.name());
-    std::fs::create_dir(&hosts).expect("made");
-    let text = format!(
-        "server = \"{}\"\n[host.\"{}\"]\n[host.\"{0}\".header]\nx-secret = \"for the mirror\"\n",
-        fake.url(""),
-        mirror.url("")
-    );
-    let text = text.replace(
-        &format!("[host.\"{}\".header]", fake.url("")),
-        &format!("[host.\"{}\".header]", mirror.url("")),
-    );
-    std::fs::write(hosts.join("hosts.toml"), text).expect("written");
-    settings.hosts.directories = vec![directory.path().to_owned()];
-    settings.keyring.given.insert(fake.name(), alice());
-    let attempt = attempt(settings, &name(&fake));
+    let attempt = attempt(mirrored(directory.path(), &fake, &mirror), &name(&fake));
     attempt.succeeds(&Made::new(&[&layer()]));
     assert!(
         attempt.notes.contain("asking the next"),
         "{:?}",
         attempt.notes.all()
     );
+    let namespace = format!("ns={}", fake.name());
     assert!(
         mirror
             .seen()
             .iter()
-            .all(|seen| seen.target.contains(&format!("ns={}", fake.name())))
+            .all(|seen| seen.target.contains(&namespace))
     );
     assert!(mirror.learned("for the mirror"));
     assert!(!fake.learned("for the mirror"));
     assert!(!mirror.learned("open sesame") && !mirror.learned("Authorization"));
+}
+
+#[test]
+fn a_mirror_that_lies_is_no_reason_not_to_get_the_truth() {
+    let twisted = || {
+        let mut bytes = layer();
+        bytes[7] ^= 1;
+        bytes
+    };
+    let too_short = |_: &Seen| answer(200, &[], &layer()[..9000]);
+    let wrong = move |_: &Seen| answer(200, &[], &twisted());
+    let half_wrong = move |_: &Seen| {
+        let mut reply = answer(200, &[], &twisted());
+        reply[1] = Step::Send(twisted()[..9000].to_vec());
+        reply
+    };
+    let lies: [Box<dyn Fn(&Seen) -> Reply + Send + Sync>; 3] =
+        [Box::new(too_short), Box::new(wrong), Box::new(half_wrong)];
+    for lie in lies {
+        let mirror = registry(Made::new(&[&layer()]), move |seen| {
+            is_layer(seen).then(|| lie(seen))
+        });
+        let fake = registry(Made::new(&[&layer()]), |_| None);
+        let directory = Marker::new("hosts").directory();
+        let attempt = attempt(mirrored(directory.path(), &fake, &mirror), &name(&fake));
+        attempt.succeeds(&Made::new(&[&layer()]));
+        assert!(!mirror.asked("GET", &layer_hex()).is_empty());
+        assert!(!fake.asked("GET", &layer_hex()).is_empty());
+    }
 }
 
 fn alice() -> Credential {

@@ -63,7 +63,12 @@ impl Repository<'_> {
         };
         let outcome = self.first(Capability::Pull, |line| {
             let url = line.endpoint.url(self.name(), &format!("blobs/{digest}"));
-            download.run(line, &url)
+            let outcome = download.run(line, &url);
+            if matches!(&outcome, Err(error) if error.kind() == ErrorKind::Corrupt) {
+                // Nobody else has the rest of what is not the beginning of it.
+                download.sink.restart()?;
+            }
+            outcome
         });
         let outcome = match outcome {
             Err(error) if error.kind() == ErrorKind::NotFound && !blob.urls.is_empty() => {

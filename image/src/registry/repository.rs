@@ -20,6 +20,8 @@ pub struct Repository<'a> {
     registry: &'a str,
     name: &'a str,
     progress: &'a dyn Progress,
+    /// Mirrors are not asked.
+    without_mirrors: bool,
 }
 
 impl std::fmt::Debug for Repository<'_> {
@@ -42,6 +44,7 @@ impl Client {
             registry: reference.registry(),
             name: reference.repository(),
             progress,
+            without_mirrors: false,
         }
     }
 }
@@ -61,6 +64,17 @@ impl<'a> Repository<'a> {
         self.progress
     }
 
+    /// The same repository without its mirrors; none if there are no others.
+    pub(crate) fn itself(&self) -> Result<Option<Self>> {
+        let all = self.readers(Capability::Pull)?;
+        let is_other = |line: &Line<'_>| !line.endpoint.is_mirror();
+        let has_both = all.len() > 1 && all.iter().any(is_other);
+        Ok(has_both.then_some(Self {
+            without_mirrors: true,
+            ..*self
+        }))
+    }
+
     pub(super) fn client(&self) -> &'a Client {
         self.client
     }
@@ -71,6 +85,7 @@ impl<'a> Repository<'a> {
         let scopes = Scopes::pull(self.name);
         Ok(endpoints
             .into_iter()
+            .filter(|endpoint| !(self.without_mirrors && endpoint.is_mirror()))
             .map(|endpoint| Line {
                 client: self.client,
                 endpoint,
