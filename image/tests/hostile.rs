@@ -567,6 +567,8 @@ fn redirects_end_somewhere_and_lead_somewhere() {
     }
 }
 
+type Lie = Box<dyn Fn(&Seen) -> Reply + Send + Sync>;
+
 /// Settings by which `mirror` is asked before `fake`, with a header of its own.
 fn mirrored(directory: &std::path::Path, fake: &Fake, mirror: &Fake) -> Settings {
     let hosts = directory.join(fake.name());
@@ -621,8 +623,7 @@ fn a_mirror_that_lies_is_no_reason_not_to_get_the_truth() {
         reply[1] = Step::Send(twisted()[..9000].to_vec());
         reply
     };
-    let lies: [Box<dyn Fn(&Seen) -> Reply + Send + Sync>; 3] =
-        [Box::new(too_short), Box::new(wrong), Box::new(half_wrong)];
+    let lies: [Lie; 3] = [Box::new(too_short), Box::new(wrong), Box::new(half_wrong)];
     for lie in lies {
         let mirror = registry(Made::new(&[&layer()]), move |seen| {
             is_layer(seen).then(|| lie(seen))
