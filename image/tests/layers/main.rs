@@ -8,6 +8,7 @@ mod bombs;
 mod debian;
 mod differential;
 mod hostile;
+mod ids;
 mod overlay;
 mod packing;
 mod rules;

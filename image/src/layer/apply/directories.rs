@@ -224,4 +224,10 @@ impl Directories {
         self.forget()?;
         self.root.finish()
     }
+
+    /// As on a kernel that lacks openat2(2).
+    #[cfg(test)]
+    pub(super) fn without_openat2(&mut self) {
+        self.has_openat2 = false;
+    }
 }

@@ -19,7 +19,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::document::Compression;
 use crate::error::{Error, ErrorKind, Result};
 pub(super) use names::{WHITEOUT, join, split};
-pub(super) use xattrs::{is_an_images, names as attribute_names, split_names};
+pub(super) use xattrs::{is_an_images, names as attribute_names, split_names, untranslated};
 
 /// How a layer is applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -184,3 +184,6 @@ fn check_empty(directory: BorrowedFd<'_>) -> Result<()> {
         "the directory of a layer must be empty before it is unpacked",
     ))
 }
+
+#[cfg(test)]
+mod tests;

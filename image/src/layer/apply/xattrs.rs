@@ -187,14 +187,38 @@ fn translated(xattr: &Xattr, ids: &IdMaps) -> Result<Vec<u8>> {
         return Ok(xattr.value.clone());
     }
     match xattr.name.as_slice() {
-        ACCESS_ACL | DEFAULT_ACL => translated_acl(&xattr.value, ids),
+        ACCESS_ACL | DEFAULT_ACL => {
+            translated_acl(&xattr.value, |id| ids.user(id), |id| ids.group(id))
+        }
         CAPABILITY => Ok(rooted_capability(&xattr.value, ids.user(0)?)),
         _ => Ok(xattr.value.clone()),
     }
 }
 
+/// The value in an image, for one on the host.
+pub(in super::super) fn untranslated(xattr: Xattr, ids: &IdMaps) -> Result<Xattr> {
+    if ids.users.is_empty() && ids.groups.is_empty() {
+        return Ok(xattr);
+    }
+    let user = |id| ids.reverse(id, ids.group(0)?).map(|(user, _)| user);
+    let group = |id| ids.reverse(ids.user(0)?, id).map(|(_, group)| group);
+    let value = match xattr.name.as_slice() {
+        ACCESS_ACL | DEFAULT_ACL => translated_acl(&xattr.value, user, group)?,
+        CAPABILITY => rootless_capability(&xattr.value, ids.user(0)?),
+        _ => xattr.value,
+    };
+    Ok(Xattr {
+        name: xattr.name,
+        value,
+    })
+}
+
 /// linux/posix_acl_xattr.h: a version, then tag, permissions and id of each entry.
-fn translated_acl(value: &[u8], ids: &IdMaps) -> Result<Vec<u8>> {
+fn translated_acl(
+    value: &[u8],
+    user: impl Fn(u32) -> Result<u32>,
+    group: impl Fn(u32) -> Result<u32>,
+) -> Result<Vec<u8>> {
     const USER: u16 = 2;
     const GROUP: u16 = 8;
     let mut translated = value.to_vec();
@@ -208,8 +232,8 @@ fn translated_acl(value: &[u8], ids: &IdMaps) -> Result<Vec<u8>> {
         let tag = u16::from_le_bytes([byte(0), byte(1)]);
         let id = u32::from_le_bytes([byte(4), byte(5), byte(6), byte(7)]);
         let id = match tag {
-            USER => ids.user(id)?,
-            GROUP => ids.group(id)?,
+            USER => user(id)?,
+            GROUP => group(id)?,
             _ => continue,
         };
         for (place, byte) in entry[4..].iter_mut().zip(id.to_le_bytes()) {
@@ -234,4 +258,16 @@ fn rooted_capability(value: &[u8], root: u32) -> Vec<u8> {
     rooted[3] = VERSION_3;
     rooted.extend_from_slice(&root.to_le_bytes());
     rooted
+}
+
+/// The opposite of [`rooted_capability`].
+fn rootless_capability(value: &[u8], root: u32) -> Vec<u8> {
+    match value.split_at_checked(20) {
+        Some((capability, owner)) if owner == root.to_le_bytes() && root != 0 => {
+            let mut rootless = capability.to_vec();
+            rootless[3] = 2;
+            rootless
+        }
+        _ => value.to_vec(),
+    }
 }

@@ -11,7 +11,7 @@ use rustix::process::fchdir;
 
 use super::PackOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layer::apply::{attribute_names, is_an_images, split_names};
+use crate::layer::apply::{attribute_names, is_an_images, split_names, untranslated};
 use crate::layer::tar::{Entry, Kind, Segment, Time, Xattr, shown};
 
 /// Holes that are smaller are written as zeros.
@@ -58,11 +58,18 @@ pub(super) fn describe(
         None => xattrs_by_name(parent, name),
     }
     .map_err(failed)?;
+    entry.xattrs = images_xattrs(entry.xattrs, options)?;
     if let Some(file) = &content {
         entry.size = u64::try_from(stat.st_size).unwrap_or_default();
         entry.segments = segments(file, entry.size).map_err(failed)?;
     }
     Ok(Some(Packed { entry, content }))
+}
+
+/// Attributes as an image has them: ids in them are translated back, as owners are.
+pub(super) fn images_xattrs(xattrs: Vec<Xattr>, options: &PackOptions) -> Result<Vec<Xattr>> {
+    let back = |xattr| untranslated(xattr, &options.ids);
+    xattrs.into_iter().map(back).collect()
 }
 
 /// What doesn't need the file to be opened.

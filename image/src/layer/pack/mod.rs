@@ -153,7 +153,7 @@ impl<'a, W: Write> Packer<'a, W> {
         let failed = |errno| Error::system("read the directory's attributes", errno);
         let stat = fstat(root).map_err(failed)?;
         let mut entry = file::metadata(b".", Kind::Directory, &stat, self.options)?;
-        entry.xattrs = file::xattrs(root).map_err(failed)?;
+        entry.xattrs = file::images_xattrs(file::xattrs(root).map_err(failed)?, self.options)?;
         self.write(&entry)
     }
 
