@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image::layer::tar::{Kind, Reader};
+use image::layer::tar::{Entry, Kind, Reader, Writer};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -698,4 +698,41 @@ fn changed_headers_are_seen_alike_or_refused() {
         accepted > count / 10,
         "only {accepted} of {count} were accepted"
     );
+}
+
+/// All entries with their content.
+fn read(bytes: &[u8]) -> Option<Vec<(Entry, Vec<u8>)>> {
+    let mut reader = Reader::new(bytes);
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next_entry().ok()? {
+        let mut content = Vec::new();
+        while let Some(part) = Some(reader.content().ok()?).filter(|part| !part.is_empty()) {
+            let length = part.len();
+            content.extend_from_slice(part);
+            reader.consume(length);
+        }
+        entries.push((entry, content));
+    }
+    Some(entries)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_read_can_be_written_and_read_again(bytes in mutated()) {
+        if let Some(mut entries) = read(&bytes) {
+            // A name with the sign that ends a record's key, and bytes that are no text.
+            for (entry, _) in &mut entries {
+                let name = b"user.a=b%\xff".to_vec();
+                entry.xattrs.push(image::layer::tar::Xattr { name, value: vec![0, 255] });
+            }
+            let mut writer = Writer::new(Vec::new());
+            for (entry, content) in &entries {
+                writer.entry(entry).expect("written");
+                writer.content(content).expect("written");
+            }
+            prop_assert_eq!(read(&writer.finish().expect("written")), Some(entries));
+        }
+    }
 }

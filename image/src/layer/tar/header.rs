@@ -113,7 +113,10 @@ impl<'a> Header<'a> {
     }
 
     pub(super) fn mtime(&self) -> Result<i64, Refusal> {
-        number::field(&self.block[136..148]).ok_or("its time is no number")
+        // The last one has no opposite, and no program writes it.
+        number::field(&self.block[136..148])
+            .filter(|seconds| *seconds > i64::MIN)
+            .ok_or("its time is no number")
     }
 
     /// Major and minor number of a device. Checked for every file: some readers stop there.

@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::{BLOCK, Entry, Kind, Segment, Time};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::{BLOCK, Entry, Kind, Segment, Time, Xattr};
 
 /// Writes an archive. The bytes depend on the entries alone.
 #[derive(Debug)]
@@ -178,8 +181,7 @@ fn records(entry: &Entry, stored: u64) -> Vec<u8> {
         records.add("GNU.sparse.realsize", entry.size.to_string().as_bytes());
     }
     for xattr in &entry.xattrs {
-        let name = String::from_utf8_lossy(&xattr.name);
-        records.add(&format!("SCHILY.xattr.{name}"), &xattr.value);
+        records.add_xattr(xattr);
     }
     if entry.gid > LARGEST_ID {
         records.add("gid", entry.gid.to_string().as_bytes());
@@ -208,16 +210,36 @@ struct Records(Vec<u8>);
 
 impl Records {
     /// `LENGTH KEY=VALUE\n`, where the length counts its own digits.
-    fn add(&mut self, key: &str, value: &[u8]) {
+    fn add(&mut self, key: impl AsRef<[u8]>, value: &[u8]) {
+        let key = key.as_ref();
         let rest = key.len() + value.len() + 3;
         let mut length = rest;
         while length != rest + length.to_string().len() {
             length = rest + length.to_string().len();
         }
-        self.0
-            .extend_from_slice(format!("{length} {key}=").as_bytes());
+        self.0.extend_from_slice(format!("{length} ").as_bytes());
+        self.0.extend_from_slice(key);
+        self.0.push(b'=');
         self.0.extend_from_slice(value);
         self.0.push(b'\n');
+    }
+}
+
+impl Records {
+    /// A key ends at the first `=`: names that have one are written as libarchive does it.
+    fn add_xattr(&mut self, xattr: &Xattr) {
+        if !xattr.name.contains(&b'=') {
+            let key = [b"SCHILY.xattr.", xattr.name.as_slice()].concat();
+            return self.add(key, &xattr.value);
+        }
+        let mut key = b"LIBARCHIVE.xattr.".to_vec();
+        for byte in &xattr.name {
+            match byte {
+                b'=' | b'%' => key.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+                byte => key.push(*byte),
+            }
+        }
+        self.add(key, STANDARD_NO_PAD.encode(&xattr.value).as_bytes());
     }
 }
 
