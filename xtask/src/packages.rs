@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::{Fact, find_program};
 
 /// Packages, and a program (or file) that tells whether each is there.
-const PACKAGES: [(&str, &str); 41] = [
+const PACKAGES: [(&str, &str); 42] = [
     ("busybox-static", "/bin/busybox"),
     ("runc", "runc"),
     ("crun", "crun"),
@@ -23,6 +23,7 @@ const PACKAGES: [(&str, &str); 41] = [
     ("docker-registry", "docker-registry"),
     ("mmdebstrap", "mmdebstrap"),
     ("libarchive-tools", "bsdtar"),
+    ("python3", "python3"),
     ("criu", "criu"),
     ("dpkg", "dpkg-deb"),
     ("lintian", "lintian"),
