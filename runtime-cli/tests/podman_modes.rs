@@ -390,7 +390,7 @@ fn what_kubernetes_would_run_is_played() {
     let scene = Scene::of_root(&marker, "");
     let document = format!(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  containers:\n  - name: a\n    \
-         image: {}\n    imagePullPolicy: Never\n    command: [sh, -c, 'echo played; exec sleep 1000']\n    \
+         image: {}\n    imagePullPolicy: Never\n    command: [/bin/sh, -c, 'echo played; exec sleep 1000']\n    \
          resources:\n      limits:\n        memory: 64Mi\n    securityContext:\n      \
          readOnlyRootFilesystem: true\n      runAsUser: 1000\n",
         scene.podman.image()

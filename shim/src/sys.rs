@@ -26,6 +26,18 @@ pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
     (flags >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// The user namespace that a namespace belongs to (ioctl_nsfs(2), NS_GET_USERNS).
+///
+/// # Errors
+///
+/// ENOTTY for a file that is no namespace, EPERM when it is out of sight.
+pub(crate) fn owning_user_namespace(namespace: &impl AsFd) -> Result<OwnedFd, Errno> {
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: this request takes no argument and gives a new descriptor, close-on-exec.
+    let number = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_USERNS as _) };
+    Errno::result(number).map(own)
+}
+
 /// fork(2) of a process with one thread.
 ///
 /// # Errors

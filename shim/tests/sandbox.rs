@@ -14,8 +14,15 @@ use testkit::{Fact, Marker, Residue, TestBundle, needs};
 
 const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
 
-/// `PodSandboxConfig{hostname: "web", linux: {cgroup_parent}}`, as the CRI encodes it.
-fn pod(cgroup_parent: &str) -> Any {
+/// UserNamespace{uids, gids}: 0 to 65535 are 100000 to 165535.
+const USERS: &[u8] = &[
+    0x12, 8, 0x08, 0xa0, 0x8d, 0x06, 0x18, 0x80, 0x80, 0x04, //
+    0x1a, 8, 0x08, 0xa0, 0x8d, 0x06, 0x18, 0x80, 0x80, 0x04,
+];
+
+/// `PodSandboxConfig{hostname: "web", linux: {cgroup_parent}}`, as the CRI encodes it, with such
+/// a `UserNamespace` if there is one.
+fn pod(cgroup_parent: &str, users: &[u8]) -> Any {
     let field = |number: u8, bytes: &[u8]| {
         [
             &[number << 3 | 2, u8::try_from(bytes.len()).unwrap()],
@@ -23,7 +30,10 @@ fn pod(cgroup_parent: &str) -> Any {
         ]
         .concat()
     };
-    let linux = field(1, cgroup_parent.as_bytes());
+    let mut linux = field(1, cgroup_parent.as_bytes());
+    if !users.is_empty() {
+        linux.extend(field(2, &field(1, &field(5, users))));
+    }
     Any {
         type_url: "runtime.v1.PodSandboxConfig".to_owned(),
         value: [field(2, b"web"), field(8, &linux)].concat(),
@@ -56,10 +66,20 @@ impl Pod {
     }
 
     fn create(&mut self, marker: &Marker) -> Result<sandbox::CreateSandboxResponse, Refusal> {
+        self.create_with(marker, &[], "")
+    }
+
+    fn create_with(
+        &mut self,
+        marker: &Marker,
+        users: &[u8],
+        network: &str,
+    ) -> Result<sandbox::CreateSandboxResponse, Refusal> {
         let request = sandbox::CreateSandboxRequest {
             sandbox_id: self.id.clone(),
             bundle_path: self.directory.path().display().to_string(),
-            options: Some(pod(&format!("/{marker}-parent"))).into(),
+            options: Some(pod(&format!("/{marker}-parent"), users)).into(),
+            netns_path: network.to_owned(),
             ..Default::default()
         };
         self.call("CreateSandbox", &request)
@@ -224,5 +244,86 @@ fn calls_in_the_wrong_state_have_their_codes() {
     shim.ended();
     drop(directory);
     kit::remove_pod_cgroup(&marker);
+    residue.assert_none(&[]);
+}
+
+/// Where the lines of a map start.
+fn map(pid: u32) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A process that is ended with the test.
+struct Holder(std::process::Child);
+
+impl Holder {
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A process in a user namespace with these users and a network namespace that belongs to it.
+fn network_of_mapped_users() -> Holder {
+    let own = std::fs::read_link("/proc/self/ns/user").unwrap();
+    let mut holder = std::process::Command::new("unshare");
+    holder.args(["--user", "--net", "sleep", "1000"]);
+    // Nobody waits for its output when the test fails.
+    holder
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    let holder = Holder(holder.spawn().unwrap());
+    let file = |name: &str| format!("/proc/{}/{name}", holder.id());
+    let started = std::time::Instant::now();
+    while std::fs::read_link(file("ns/user")).unwrap() == own
+        || !std::fs::read_to_string(file("cmdline"))
+            .unwrap()
+            .starts_with("sleep")
+    {
+        assert!(started.elapsed().as_secs() < 20, "it is in no namespace");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    for name in ["uid_map", "gid_map"] {
+        std::fs::write(file(name), "0 100000 65536\n").unwrap();
+    }
+    holder
+}
+
+#[test]
+fn the_users_of_a_pod_are_mapped_also_where_containerd_has_made_their_network() {
+    needs!(Fact::Root, Fact::UserNamespaces);
+    let marker = Marker::new("podusers");
+    let residue = Residue::watch(&marker);
+    let holder = network_of_mapped_users();
+    let network = format!("/proc/{}/ns/net", holder.id());
+    for network in ["", &network] {
+        let mut pod = Pod::new(&marker);
+        pod.create_with(&marker, USERS, network).unwrap();
+        let pid = pod.start();
+        assert_eq!(map(pid), ["0", "100000", "65536"]);
+        let uid = &status_lines(pid, &["Uid:"])[0];
+        assert!(uid.starts_with("165535"), "{uid}");
+        let same = |kind: &str| {
+            let link = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+            link(pid) == link(holder.id())
+        };
+        let is_joined = !network.is_empty();
+        assert_eq!((same("user"), same("net")), (is_joined, is_joined));
+        pod.stop().unwrap();
+        pod.shutdown();
+        let Pod {
+            shim, directory, ..
+        } = pod;
+        shim.ended();
+        drop(directory);
+        kit::remove_pod_cgroup(&marker);
+    }
+    drop(holder);
     residue.assert_none(&[]);
 }

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::pod::{Pod, Scope};
+use super::users::Users;
 
 /// What an unprivileged process without a user is called by images for pods.
-const NOBODY: u32 = 65535;
+const NOBODY: u64 = 65535;
 
 /// Where the program is, below the bundle.
 pub(super) const ROOTFS: &str = "rootfs";
@@ -30,12 +31,19 @@ const SYSTEM_CALLS: [&str; 12] = [
 ];
 
 /// The config.json of a sandbox: no capability, no mount, no writable file, a filter with twelve
-/// system calls, and the namespaces that the pod's containers will join.
-pub(super) fn config(id: &str, pod: &Pod, network: &str) -> Value {
+/// system calls, and the namespaces that the pod's containers will join. `owner` is the name of
+/// the user namespace that the network namespace belongs to, if the pod's users are mapped.
+pub(super) fn config(id: &str, pod: &Pod, network: &str, owner: Option<&str>) -> Value {
+    // Mapped users are nobody on the host in any case.
+    let is_user = |users: &Users| users.contain(NOBODY);
+    let user = match pod.users.as_ref().is_none_or(is_user) {
+        true => NOBODY,
+        false => 0,
+    };
     let mut config = json!({
         "ociVersion": "1.1.0",
         "process": {
-            "user": { "uid": NOBODY, "gid": NOBODY },
+            "user": { "uid": user, "gid": user },
             "args": [format!("/{PROGRAM}")],
             "cwd": "/",
             "noNewPrivileges": true,
@@ -59,6 +67,18 @@ pub(super) fn config(id: &str, pod: &Pod, network: &str) -> Value {
     });
     if pod.network != Scope::Node && !pod.hostname.is_empty() {
         config["hostname"] = json!(pod.hostname);
+    }
+    if let Some(users) = &pod.users {
+        let linux = &mut config["linux"];
+        linux["uidMappings"] = json!(users.uids);
+        linux["gidMappings"] = json!(users.gids);
+        let namespace = match owner {
+            None => json!({ "type": "user" }),
+            Some(path) => json!({ "type": "user", "path": path }),
+        };
+        if let Some(namespaces) = linux["namespaces"].as_array_mut() {
+            namespaces.push(namespace);
+        }
     }
     config
 }
@@ -101,6 +121,7 @@ pub(super) fn is_of_systemd(pod: &Pod) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::users::Range;
     use super::*;
 
     fn kinds(config: &Value) -> Vec<&str> {
@@ -118,7 +139,7 @@ mod tests {
             cgroup_parent: "/kubepods/pod1".to_owned(),
             ..Pod::default()
         };
-        let sandbox = config("one", &pod, "/run/netns/one");
+        let sandbox = config("one", &pod, "/run/netns/one", None);
         assert_eq!(kinds(&sandbox), ["mount", "network", "uts", "ipc", "pid"]);
         assert_eq!(sandbox["linux"]["namespaces"][1]["path"], "/run/netns/one");
         assert_eq!(sandbox["linux"]["cgroupsPath"], "/kubepods/pod1/one");
@@ -129,9 +150,39 @@ mod tests {
             ipc: Scope::Node,
             ..pod
         };
-        let sandbox = config("one", &of_the_host, "");
+        let sandbox = config("one", &of_the_host, "", None);
         assert_eq!(kinds(&sandbox), ["mount"]);
         assert_eq!(sandbox["hostname"], Value::Null);
+    }
+
+    #[test]
+    fn mapped_users_have_a_namespace_new_or_that_of_the_network() {
+        let range = |size| Range {
+            container: 0,
+            host: 100_000,
+            size,
+        };
+        let of = |size, owner| {
+            let users = Users {
+                uids: vec![range(size)],
+                gids: vec![range(size)],
+            };
+            let pod = Pod {
+                users: Some(users),
+                ..Pod::default()
+            };
+            config("one", &pod, "/run/netns/one", owner)
+        };
+        let new = of(65_536, None);
+        let last = |config: &Value| config["linux"]["namespaces"].as_array().unwrap()[5].clone();
+        assert_eq!(last(&new), json!({ "type": "user" }));
+        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+        assert_eq!(new["linux"]["uidMappings"], map);
+        assert_eq!(new["process"]["user"]["uid"], 65_535);
+        let joined = of(1000, Some("/proc/self/fd/9"));
+        let expected = json!({ "type": "user", "path": "/proc/self/fd/9" });
+        assert_eq!(last(&joined), expected);
+        assert_eq!(joined["process"]["user"]["gid"], 0);
     }
 
     #[test]
@@ -141,7 +192,7 @@ mod tests {
             ..Pod::default()
         };
         assert!(is_of_systemd(&pod));
-        let path = config("one", &pod, "")["linux"]["cgroupsPath"].clone();
+        let path = config("one", &pod, "", None)["linux"]["cgroupsPath"].clone();
         assert_eq!(path, "kubepods-pod1.slice:tare:one");
     }
 }

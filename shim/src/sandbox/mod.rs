@@ -2,6 +2,7 @@
 //! `sandboxer = "shim"`). The pod's namespaces are held by a process of two hundred bytes that
 //! the shim brings along, isolated like any container; no image, no snapshot.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +23,7 @@ use crate::task::{Name, Operation, Verdict, timestamp};
 mod config;
 mod holder;
 mod pod;
+mod users;
 
 use pod::Pod;
 
@@ -79,8 +81,8 @@ impl Server {
             let text = format!("this shim has a sandbox: {}: already exists", sandbox.id);
             return self.refuse(caller, Failure::already_exists(text));
         }
-        let task = match prepare(&request) {
-            Ok(task) => task,
+        let (task, owner) = match prepare(&request) {
+            Ok(prepared) => prepared,
             Err(failure) => return self.refuse(caller, failure),
         };
         self.sandbox = Some(Sandbox {
@@ -88,16 +90,20 @@ impl Server {
             created_at: SystemTime::now(),
             pid: 0,
         });
-        self.create_with(task, true, move |server, pid| match pid {
-            Ok(pid) => {
-                if let Some(sandbox) = &mut server.sandbox {
-                    sandbox.pid = pid;
+        self.create_with(task, true, move |server, pid| {
+            // config.json has named it by its number until now.
+            drop(owner);
+            match pid {
+                Ok(pid) => {
+                    if let Some(sandbox) = &mut server.sandbox {
+                        sandbox.pid = pid;
+                    }
+                    server.answer(caller, Ok(api::CreateSandboxResponse::default()));
                 }
-                server.answer(caller, Ok(api::CreateSandboxResponse::default()));
-            }
-            Err(failure) => {
-                server.sandbox = None;
-                server.refuse(caller, failure);
+                Err(failure) => {
+                    server.sandbox = None;
+                    server.refuse(caller, failure);
+                }
             }
         });
     }
@@ -317,26 +323,36 @@ fn platform() -> api::PlatformResponse {
 }
 
 /// Writes the bundle of what holds the namespaces, and gives the call that makes it.
-fn prepare(request: &api::CreateSandboxRequest) -> Result<CreateTaskRequest, Failure> {
+fn prepare(
+    request: &api::CreateSandboxRequest,
+) -> Result<(CreateTaskRequest, Option<OwnedFd>), Failure> {
     let bundle = PathBuf::from(&request.bundle_path);
     if !bundle.is_absolute() {
         let text = format!("bundle {:?}: not an absolute path", request.bundle_path);
         return Err(Failure::invalid(text));
     }
     let pod = Pod::decode(request.options.as_ref())?;
-    let config = config::config(&request.sandbox_id, &pod, &request.netns_path);
+    let owner = match pod.users {
+        Some(_) => users::owner_of(&request.netns_path)?,
+        None => None,
+    };
+    let owner_name = owner.as_ref().map(users::name);
+    let (id, network) = (&request.sandbox_id, &request.netns_path);
+    let config = config::config(id, &pod, network, owner_name.as_deref());
     bundle_files::write(&bundle, "config.json", config.to_string().as_bytes())?;
-    write_program(&bundle.join(config::ROOTFS))?;
+    let root = pod.users.as_ref().and_then(users::Users::root);
+    write_program(&bundle.join(config::ROOTFS), root)?;
     let options = oci::Options {
         systemd_cgroup: config::is_of_systemd(&pod),
         ..Default::default()
     };
-    Ok(CreateTaskRequest {
+    let task = CreateTaskRequest {
         id: request.sandbox_id.clone(),
         bundle: request.bundle_path.clone(),
         options: MessageField::some(any_of(&options)?),
         ..Default::default()
-    })
+    };
+    Ok((task, owner))
 }
 
 fn any_of(options: &oci::Options) -> Result<Any, Failure> {
@@ -350,8 +366,9 @@ fn any_of(options: &oci::Options) -> Result<Any, Failure> {
     })
 }
 
-/// A root filesystem with one file in it.
-fn write_program(rootfs: &Path) -> Result<(), Failure> {
+/// A root filesystem with one file in it. The pod's root, if it is mapped, makes the places of
+/// devices there.
+fn write_program(rootfs: &Path, root: Option<(u32, u32)>) -> Result<(), Failure> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     let failed = |error: std::io::Error| {
         let errno = runtime_core::errno::of_io(&error);
@@ -362,6 +379,9 @@ fn write_program(rootfs: &Path) -> Result<(), Failure> {
             return Err(failed(error));
         }
         _ => {}
+    }
+    if let Some((uid, gid)) = root {
+        std::os::unix::fs::lchown(rootfs, Some(uid), Some(gid)).map_err(failed)?;
     }
     bundle_files::write(rootfs, config::PROGRAM, &holder::program())?;
     let mode = std::fs::Permissions::from_mode(0o555);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use containerd_shim_protos::protobuf::CodedInputStream;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 
+use super::users::{Range, Users};
 use crate::failure::Failure;
 
 /// Which namespace the containers of a pod share.
@@ -29,6 +30,8 @@ pub(super) struct Pod {
     pub(super) network: Scope,
     pub(super) pid: Scope,
     pub(super) ipc: Scope,
+    /// None: they are the host's.
+    pub(super) users: Option<Users>,
 }
 
 type Parsed<T> = Result<T, containerd_shim_protos::protobuf::Error>;
@@ -38,8 +41,8 @@ impl Pod {
     ///
     /// # Errors
     ///
-    /// `INVALID_ARGUMENT` for a message of another type or none; for a pod whose users are
-    /// mapped, `UNIMPLEMENTED`.
+    /// `INVALID_ARGUMENT` for a message of another type or none, and for a pod whose users are to
+    /// be mapped and have no map.
     pub(super) fn decode(options: Option<&Any>) -> Result<Self, Failure> {
         let Some(any) = options.filter(|any| !any.type_url.is_empty()) else {
             return Ok(Self::default());
@@ -53,32 +56,32 @@ impl Pod {
             return Err(Failure::invalid(text));
         }
         let mut pod = Self::default();
-        let mut has_mapped_users = false;
-        pod.read(&any.value, &mut has_mapped_users)
+        pod.read(&any.value)
             .map_err(|error| Failure::invalid(format!("{name}: {error}")))?;
-        if has_mapped_users {
-            let text = "a pod with mapped users (hostUsers: false) needs a pause container: the sandbox API has no id maps here";
-            return Err(Failure::new(crate::failure::Code::UNIMPLEMENTED, text));
+        match &pod.users {
+            Some(users) if !users.contain(0) => Err(Failure::invalid(format!(
+                "{name}: userns_options: uids and gids must map user 0 and group 0"
+            ))),
+            _ => Ok(pod),
         }
-        Ok(pod)
     }
 
-    fn read(&mut self, bytes: &[u8], has_mapped_users: &mut bool) -> Parsed<()> {
+    fn read(&mut self, bytes: &[u8]) -> Parsed<()> {
         each_field(bytes, |number, value| {
             match (number, value) {
                 (2, Value::Bytes(hostname)) => self.hostname = text(hostname),
-                (8, Value::Bytes(linux)) => self.read_linux(linux, has_mapped_users)?,
+                (8, Value::Bytes(linux)) => self.read_linux(linux)?,
                 _ => {}
             }
             Ok(())
         })
     }
 
-    fn read_linux(&mut self, bytes: &[u8], has_mapped_users: &mut bool) -> Parsed<()> {
+    fn read_linux(&mut self, bytes: &[u8]) -> Parsed<()> {
         each_field(bytes, |number, value| {
             match (number, value) {
                 (1, Value::Bytes(parent)) => self.cgroup_parent = text(parent),
-                (2, Value::Bytes(security)) => self.read_security(security, has_mapped_users)?,
+                (2, Value::Bytes(security)) => self.read_security(security)?,
                 (3, Value::Bytes(entry)) => {
                     let (key, value) = map_entry(entry)?;
                     self.sysctls.insert(key, value);
@@ -89,14 +92,14 @@ impl Pod {
         })
     }
 
-    fn read_security(&mut self, bytes: &[u8], has_mapped_users: &mut bool) -> Parsed<()> {
+    fn read_security(&mut self, bytes: &[u8]) -> Parsed<()> {
         each_field(bytes, |number, value| match (number, value) {
-            (1, Value::Bytes(options)) => self.read_namespaces(options, has_mapped_users),
+            (1, Value::Bytes(options)) => self.read_namespaces(options),
             _ => Ok(()),
         })
     }
 
-    fn read_namespaces(&mut self, bytes: &[u8], has_mapped_users: &mut bool) -> Parsed<()> {
+    fn read_namespaces(&mut self, bytes: &[u8]) -> Parsed<()> {
         each_field(bytes, |number, value| {
             match (number, value) {
                 (1, Value::Number(mode)) => self.network = scope(mode),
@@ -104,14 +107,7 @@ impl Pod {
                 (3, Value::Number(mode)) => self.ipc = scope(mode),
                 // UserNamespace, whose mode POD is 0 and so left out.
                 (5, Value::Bytes(users)) => {
-                    let mut mode = 0;
-                    each_field(users, |number, value| {
-                        if let (1, Value::Number(given)) = (number, value) {
-                            mode = given;
-                        }
-                        Ok(())
-                    })?;
-                    *has_mapped_users = scope(mode) == Scope::Pod;
+                    self.users = mapped_users(users)?;
                 }
                 _ => {}
             }
@@ -127,6 +123,36 @@ fn scope(mode: u64) -> Scope {
         2 => Scope::Node,
         _ => Scope::Container,
     }
+}
+
+/// UserNamespace of the CRI: its mode and its maps. None for the node's users.
+fn mapped_users(bytes: &[u8]) -> Parsed<Option<Users>> {
+    let (mut mode, mut users) = (0, Users::default());
+    each_field(bytes, |number, value| {
+        match (number, value) {
+            (1, Value::Number(given)) => mode = given,
+            (2, Value::Bytes(mapping)) => users.uids.push(range(mapping)?),
+            (3, Value::Bytes(mapping)) => users.gids.push(range(mapping)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((scope(mode) == Scope::Pod).then_some(users))
+}
+
+/// IDMapping of the CRI.
+fn range(bytes: &[u8]) -> Parsed<Range> {
+    let mut range = Range::default();
+    each_field(bytes, |number, value| {
+        match (number, value) {
+            (1, Value::Number(id)) => range.host = id,
+            (2, Value::Number(id)) => range.container = id,
+            (3, Value::Number(size)) => range.size = size,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(range)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -212,20 +238,34 @@ mod tests {
             network: Scope::Node,
             pid: Scope::Container,
             ipc: Scope::Pod,
+            users: None,
         };
         assert_eq!(pod, expected);
         assert_eq!(Pod::decode(None), Ok(Pod::default()));
     }
 
     #[test]
-    fn mapped_users_are_refused_and_the_hosts_are_not() {
+    fn users_are_mapped_the_hosts_or_refused() {
         let with_users = |users: &[u8]| {
             let security = field(1, &field(5, users));
-            options(field(8, &field(2, &security)))
+            Pod::decode(Some(&options(field(8, &field(2, &security)))))
         };
-        let refused = Pod::decode(Some(&with_users(&[]))).unwrap_err();
-        assert_eq!(refused.code, crate::failure::Code::UNIMPLEMENTED);
-        assert!(Pod::decode(Some(&with_users(&[1 << 3, 2]))).is_ok());
+        // Of the node.
+        assert_eq!(with_users(&[1 << 3, 2]).unwrap().users, None);
+        // Of the pod, whose number is left out as any 0 is: host id 100000, 65536 of them.
+        let map = [1 << 3, 0xa0, 0x8d, 0x06, 3 << 3, 0x80, 0x80, 0x04];
+        let both = [field(2, &map), field(3, &map)].concat();
+        let range = Range {
+            container: 0,
+            host: 100_000,
+            size: 65_536,
+        };
+        let users = with_users(&both).unwrap().users.unwrap();
+        assert_eq!((users.uids, users.gids), (vec![range.clone()], vec![range]));
+        for bad in [Vec::new(), field(2, &map)] {
+            let refused = with_users(&bad).unwrap_err();
+            assert_eq!(refused.code, crate::failure::Code::INVALID_ARGUMENT);
+        }
     }
 
     proptest! {
