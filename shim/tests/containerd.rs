@@ -9,6 +9,8 @@ use testkit::{Engine, Fact, Finished, Marker, Residue, busybox_image, needs};
 
 const RUNTIME: &str = "io.containerd.tare.v1";
 
+const SHIM: &str = env!("CARGO_BIN_EXE_containerd-shim-tare-v1");
+
 /// containerd with the shim and an image.
 struct Scene {
     engine: Engine,
@@ -18,8 +20,13 @@ struct Scene {
 
 impl Scene {
     fn new(marker: &Marker) -> Self {
-        let shims = Path::new(env!("CARGO_BIN_EXE_containerd-shim-tare-v1"));
-        let engine = Engine::containerd_finding(marker, shims.parent());
+        let shims = Path::new(SHIM).parent().unwrap();
+        Self::finding(marker, shims)
+    }
+
+    /// The same, whose containerd looks for shims in this directory first.
+    fn finding(marker: &Marker, shims: &Path) -> Self {
+        let engine = Engine::containerd_finding(marker, Some(shims));
         let archive = busybox_image(marker, &engine.path("layout"));
         let archive = archive.display().to_string();
         engine.ctr(&["image", "import", &archive]).succeeded();
@@ -175,6 +182,92 @@ fn a_running_container_is_steered() {
     scene.remove(&id);
     scene.until_no_server();
     drop(scene);
+    residue.assert_none(&[]);
+}
+
+/// ctr gives runc's options, BinaryName among them, to runc's shim only: so this one stands in
+/// its place.
+#[test]
+fn a_container_of_runc_is_steered_and_counted() {
+    needs!(
+        Fact::Root,
+        Fact::Engines,
+        Fact::Program("umoci"),
+        Fact::Cgroup("memory")
+    );
+    let marker = Marker::new("ctrrunc");
+    let residue = Residue::watch(&marker);
+    let shims = marker.directory();
+    std::os::unix::fs::symlink(SHIM, shims.path().join("containerd-shim-runc-v2")).unwrap();
+    let scene = Scene::finding(&marker, shims.path());
+    let runc = testkit::find_program("runc").unwrap();
+    let (id, cgroup) = (scene.id("one"), format!("/{marker}/one"));
+    let words = [
+        "run",
+        "--detach",
+        "--runtime",
+        "io.containerd.runc.v2",
+        "--runc-binary",
+        runc.to_str().unwrap(),
+        "--cgroup",
+        &cgroup,
+        "--memory-limit",
+        "33554432",
+        &scene.image,
+        &id,
+        "sh",
+        "-c",
+        "while ! test -e /dev/shm/go; do sleep 0.05; done; tail /dev/zero; sleep 1000",
+    ];
+    scene.ctr(&words).succeeded();
+    scene.until_status(&id, "RUNNING");
+    let metrics = scene.ctr(&["task", "metrics", "--format", "json", &id]);
+    assert!(metrics.stdout.contains("33554432"), "{metrics:?}");
+    scene.ctr(&["task", "pause", &id]).succeeded();
+    assert_eq!(scene.status(&id), "PAUSED");
+    scene.ctr(&["task", "resume", &id]).succeeded();
+    let log = scene.engine.path("events.log");
+    let mut events = {
+        let mut command = scene.engine.ctr_command(&["events"]);
+        command.stdout(std::fs::File::create(&log).unwrap());
+        command.spawn().unwrap()
+    };
+    let heard = |word: &str| std::fs::read_to_string(&log).unwrap().contains(word);
+    let until_heard = |word: &str, act: &dyn Fn(u32)| {
+        let started = Instant::now();
+        for number in 0.. {
+            act(number);
+            if heard(word) || started.elapsed().as_secs() > 30 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        heard(word)
+    };
+    // Until somebody listens, nothing is told.
+    let listens = until_heard("/tasks/exec-started", &|number| {
+        let exec = format!("e{number}");
+        scene.ctr(&["task", "exec", "--exec-id", &exec, &id, "true"]);
+    });
+    scene.ctr(&[
+        "task",
+        "exec",
+        "--exec-id",
+        "go",
+        &id,
+        "touch",
+        "/dev/shm/go",
+    ]);
+    let killed = until_heard("/tasks/oom", &|_| {});
+    events.kill().unwrap();
+    events.wait().unwrap();
+    assert!(
+        listens && killed,
+        "{}",
+        std::fs::read_to_string(&log).unwrap()
+    );
+    scene.remove(&id);
+    drop((scene, shims));
     residue.assert_none(&[]);
 }
 
