@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use conformance::report::text::summary;
 use testkit::guest::{Ended, Image, Kernel};
 
 use super::binaries::{Binaries, build};
@@ -10,9 +11,11 @@ use super::report::{Report, file_name};
 use super::{kernel_named, machine};
 use crate::Error;
 use crate::cargo::target_directory;
+use crate::conformance::guest::{Cast, measured};
+use crate::conformance::program::Built;
 
 /// From power-on to power-off, on a machine that others work on, too.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1200);
 
 /// A test program and its part in the suite.
 struct Part {
@@ -150,6 +153,9 @@ pub(crate) fn suite() -> Result<bool, Error> {
         Err(_) => Kernel::ALL.to_vec(),
     };
     let binaries = build()?;
+    let measuring = Built::make()?;
+    let areas = conformance_areas();
+    let cast = Cast::of_tare(&measuring, &areas);
     let mut is_good = true;
     for kernel in kernels {
         for image in [Image::Debian, Image::Systemd] {
@@ -157,7 +163,7 @@ pub(crate) fn suite() -> Result<bool, Error> {
                 |part: &&Part| part.image == image && (is_long() || part.kernels.contains(&kernel));
             let parts: Vec<&Part> = PARTS.iter().filter(is_wanted).collect();
             if !parts.is_empty() {
-                is_good &= boot(kernel, image, &binaries, &parts)?;
+                is_good &= boot(kernel, image, &binaries, &parts, &cast)?;
             }
         }
     }
@@ -168,19 +174,40 @@ fn is_long() -> bool {
     std::env::var_os("TARE_LONG").is_some()
 }
 
-fn boot(kernel: Kernel, image: Image, binaries: &Binaries, parts: &[&Part]) -> Result<bool, Error> {
+/// What of the suites of `conformance` runs here without `TARE_LONG`: what cgroup v2 and other
+/// kernels change most.
+fn conformance_areas() -> Vec<String> {
+    let areas: &[&str] = match is_long() {
+        true => &[],
+        false => &["cgroups", "resources", "idmapped-mounts"],
+    };
+    let words = areas.iter().flat_map(|area| ["--area", area]);
+    words.map(str::to_owned).collect()
+}
+
+fn boot(
+    kernel: Kernel,
+    image: Image,
+    binaries: &Binaries,
+    parts: &[&Part],
+    cast: &Cast<'_>,
+) -> Result<bool, Error> {
     println!("-- Linux {}, {image:?}", kernel.name());
     let script: String = parts.iter().map(|part| line(part)).collect();
-    let builder = machine(kernel).image(image).limit(LIMIT);
-    let ended = binaries
-        .put_into(builder)
+    let limit = if is_long() { 3 * LIMIT } else { LIMIT };
+    let builder = machine(kernel).image(image).limit(limit);
+    let measure = cast.script(image);
+    let ended = cast
+        .put_into(binaries.put_into(builder))
         .command(&format!(
-            "{}{FUNCTION}{script}exit 0",
+            "{}{FUNCTION}{script}{measure}exit 0",
             binaries.environment()
         ))
         .run()?;
     keep_names(kernel, image, &ended, parts)?;
-    Ok(judge(&ended, parts))
+    let measured = measured(ended.output(), kernel, image)?;
+    println!("{}", summary(&measured.name, &measured.results));
+    Ok(judge(&ended, parts) && measured.is_as_known)
 }
 
 /// Runs a program and leaves its output and its exit code for [`Report`].
