@@ -68,10 +68,22 @@ pub(super) fn comparable(report: &Value, bundle: &Bundle) -> Value {
     Value::Object(facts)
 }
 
+/// Ignored signals but for 32 and 33, which C libraries keep for themselves: whether those that the
+/// caller ignores stay so is a matter of the language that a runtime is written in.
+fn without_the_librarys(name: &str, text: &str) -> String {
+    const THEIRS: u64 = 0b11 << 31;
+    match u64::from_str_radix(text, 16) {
+        Ok(mask) if name == "SigIgn" => format!("{:016x}", mask & !THEIRS),
+        _ => text.to_owned(),
+    }
+}
+
 fn status(value: &Value) -> Value {
     let lines = STATUS.iter().filter_map(|name| {
         let text = value[*name].as_str()?;
+        let shown = without_the_librarys(name, text);
         let text = match *name {
+            "SigIgn" => shown.as_str(),
             // Used and limit: how much the user has pending is another's affair.
             "SigQ" => text.split_once('/').map_or(text, |(_, limit)| limit),
             _ => text,
