@@ -281,7 +281,7 @@ fn cross() -> Outcome {
     }
 }
 
-/// tare, runc and crun, measured by the same cases and compared with their lists.
+/// tare measured by all cases and compared with its list, with nothing left behind; then its peers.
 fn conformance() -> Outcome {
     if !Fact::Root.holds() {
         return Outcome::Skipped("containers are made as root".into());
@@ -290,10 +290,11 @@ fn conformance() -> Outcome {
     let is_good = crate::conformance::suite();
     let difference = residue.difference();
     println!("{difference}");
-    match is_good {
-        Ok(is_good) if is_good && difference.is_empty() => Outcome::Passed,
-        Ok(_) => Outcome::Failed,
-        Err(error) => {
+    let peers = crate::conformance::peers();
+    match (is_good, peers) {
+        (Ok(is_good), Ok(())) if is_good && difference.is_empty() => Outcome::Passed,
+        (Ok(_), Ok(())) => Outcome::Failed,
+        (Err(error), _) | (_, Err(error)) => {
             println!("{error}");
             Outcome::Failed
         }
