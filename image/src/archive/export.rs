@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::layer::{IdMaps, PackOptions, PackedLayer, pack};
 
 /// Writes the tree below a directory, such as a container's mounted root filesystem, as a tar
-/// archive without compression, which [`super::import`] and `docker import` take.
+/// archive without compression, which [`super::import`](super::import()) and `docker import` take.
 ///
 /// `ids` are the maps with which it was unpacked. Links are stored, never followed.
 ///

@@ -6,7 +6,7 @@
 //! | `docker save`, before; skopeo's and podman's docker-archive | yes | |
 //! | OCI archive: an OCI layout in a tar archive | yes | yes |
 //! | OCI layout: a directory | yes | the store is one |
-//! | a file system in a tar archive | [`import`] | [`export`] |
+//! | a file system in a tar archive | [`import`](import()) | [`export`](export()) |
 //!
 //! An archive is read once, from its beginning to its end, so a pipe will do. Nothing of it is
 //! unpacked: content goes from the stream into the store, where it gets its name after it was
