@@ -81,6 +81,23 @@ impl Terminal {
     }
 
     /// Runs a script in a session whose terminal this is; nobody else keeps it open.
+    /// A shell that ends with 9 when its terminal hangs up, and is ready to.
+    fn shell_that_traps_the_end(&mut self) -> Child {
+        let ready = self.path("ready");
+        let script = format!(
+            "trap 'exit 9' HUP; : > {}; while :; do sleep 0.05; done",
+            ready.display()
+        );
+        let child = self.shell(&script);
+        for _ in 0..600 {
+            if ready.exists() {
+                return child;
+            }
+            self.rig.run_for(Duration::from_millis(50));
+        }
+        panic!("the shell is not ready after 30 s");
+    }
+
     fn shell(&mut self, script: &str) -> Child {
         let slave = self.slave.take().unwrap();
         let stream = || Stdio::from(slave.try_clone().unwrap());
@@ -157,7 +174,7 @@ fn a_resize_reaches_the_process_and_is_checked() {
 fn the_end_of_input_hangs_the_terminal_up() {
     let mut terminal = Terminal::new();
     let out = collect(open_reader(&terminal.path("out")));
-    let mut child = terminal.shell("trap 'exit 9' HUP; while :; do sleep 0.05; done");
+    let mut child = terminal.shell_that_traps_the_end();
     let client = open_writer(&terminal.path("in"));
     drop(client);
     terminal.rig.run_for(Duration::from_millis(200));
@@ -173,8 +190,7 @@ fn the_end_of_input_hangs_the_terminal_up() {
 #[test]
 fn the_close_hangs_the_terminal_up() {
     let mut terminal = Terminal::new();
-    let mut child = terminal.shell("trap 'exit 9' HUP; while :; do sleep 0.05; done");
-    terminal.rig.run_for(Duration::from_millis(200));
+    let mut child = terminal.shell_that_traps_the_end();
     terminal.rig.close();
     assert_eq!(child.wait().unwrap().code(), Some(9));
 }
