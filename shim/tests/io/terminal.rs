@@ -89,13 +89,12 @@ impl Terminal {
             ready.display()
         );
         let child = self.shell(&script);
-        for _ in 0..600 {
-            if ready.exists() {
-                return child;
-            }
+        let started = Instant::now();
+        while !ready.exists() {
+            assert!(started.elapsed().as_secs() < 30, "the shell is not ready");
             self.rig.run_for(Duration::from_millis(50));
         }
-        panic!("the shell is not ready after 30 s");
+        child
     }
 
     fn shell(&mut self, script: &str) -> Child {
