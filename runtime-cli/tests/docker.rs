@@ -215,8 +215,9 @@ fn a_terminal_for_exec_is_a_terminal() {
 fn an_allocation_above_the_memory_limit_is_oom_killed() {
     needs!(Root, Engines, Cgroup("memory"));
     let seen = as_with_runc("memory", |docker| {
+        // containerd's own shim looks for such ends only when `start` has returned to it.
         let allocate = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max 2>/dev/null; \
-            dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?";
+            sleep 2; dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?";
         let flags = [
             "-m",
             "64m",
