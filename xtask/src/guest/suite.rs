@@ -196,7 +196,8 @@ fn boot(
     let script: String = parts.iter().map(|part| line(part)).collect();
     let limit = if is_long() { 3 * LIMIT } else { LIMIT };
     let builder = machine(kernel).image(image).limit(limit);
-    let is_measured = is_long() || kernel == Kernel::Debian12;
+    // Where systemd makes the cgroups, the suite `security` has no cases yet that know it.
+    let is_measured = is_long() || (kernel == Kernel::Debian12 && image == Image::Debian);
     let measure = match is_measured {
         true => cast.script(image),
         false => String::new(),
