@@ -89,7 +89,9 @@ pub(super) fn cases() -> Vec<Case> {
 /// A value that a flag takes; none for a switch.
 fn value(flag: &str) -> Option<&'static str> {
     match flag {
-        "image-path" | "work-path" | "bundle" | "console-socket" | "pid-file" => Some("/dev/null/nowhere"),
+        "image-path" | "work-path" | "bundle" | "console-socket" | "pid-file" => {
+            Some("/dev/null/nowhere")
+        }
         "parent-path" => Some("../parent"),
         "status-fd" => Some("1"),
         "page-server" => Some("127.0.0.1:1"),
