@@ -53,6 +53,23 @@ fn a_counter_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_stream_that_a_shell_has_put_aside_comes_back() {
+    needs!(Root, Criu);
+    let script = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i >/tmp/new; \
+         mv /tmp/new /tmp/count; echo number $i; sleep 0.1; done >/tmp/log; echo the loop is over";
+    let place = Place::new("cpaside", |bundle| bundle.script(script));
+    place.start();
+    place.checkpoint(&[]).succeeded();
+    let restored = place.restore(&[]);
+    restored.succeeded();
+    place.wait_beyond(place.count());
+    std::fs::write(place.bundle.rootfs().join("tmp/stop"), "").unwrap();
+    place.runtime.wait_for_status(place.id(), "stopped");
+    assert_eq!(restored.stdout_now(), "the loop is over\n");
+    place.finish();
+}
+
+#[test]
 fn a_restore_in_the_foreground_ends_as_the_program_does() {
     needs!(Root, Criu);
     let place = Place::new("cpforeground", |bundle| bundle);

@@ -5,6 +5,7 @@
 //! three strings, as runc writes it.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
@@ -23,6 +24,10 @@ const LONGEST: u64 = 4096;
 /// The longest name that criu gives a descriptor.
 const LONGEST_NAME: usize = 64;
 
+/// How often a redirected stream is looked at again: a builtin's redirection is over sooner.
+const LOOKS_AT_A_REDIRECTION: u32 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
 /// What the three streams of a process are, and those of them that criu has to be told of.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Streams {
@@ -34,39 +39,19 @@ pub(crate) struct Streams {
 impl Streams {
     /// Those of a running container's init.
     pub(crate) fn of(procfs: &Procfs, pid: i32, view: &View<'_>) -> Result<Self, Error> {
-        let mut streams = Self::default();
+        let mut found = Vec::new();
         for number in 0..3 {
-            let failed = |errno| {
-                Error::call(
-                    format!("look at descriptor {number} of container init"),
-                    errno,
-                )
+            found.push(settled(procfs, pid, number, view)?);
+        }
+        let mut streams = Self::default();
+        for stream in &found {
+            let name = match stream.is_redirected {
+                false => stream.name.clone(),
+                true => saved(procfs, pid, view, &found)?.unwrap_or_else(|| stream.name.clone()),
             };
-            let path = format!("{pid}/fd/{number}");
-            let name = match procfs.link(&path) {
-                Err(Errno::ENOENT) => String::new(),
-                name => name.map_err(failed)?,
-            };
-            let status = match procfs.status(&path) {
-                Err(Errno::ENOENT) => None,
-                status => Some(status.map_err(failed)?),
-            };
-            let info = procfs
-                .read(format!("{pid}/fdinfo/{number}"))
-                .unwrap_or_default();
-            let mount: Option<u64> = info
-                .lines()
-                .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-            let name = match (status, mount) {
-                (Some(status), Some(mount)) if is_file_outside(&name, &status, mount, view) => {
-                    let name = format!("file[{mount:x}:{:x}]", status.st_ino);
-                    if !streams.external.contains(&name) {
-                        streams.external.push(name.clone());
-                    }
-                    name
-                }
-                _ => name,
-            };
+            if name.starts_with("file[") && !streams.external.contains(&name) {
+                streams.external.push(name.clone());
+            }
             streams.names.push(name);
         }
         Ok(streams)
@@ -77,6 +62,97 @@ impl Streams {
         let text = serde_json::to_vec(&self.names).unwrap_or_default();
         images.write(FILE, &text)
     }
+}
+
+/// What a descriptor of the container's init is.
+struct Descriptor {
+    /// criu's name for what is outside of the container, else the kernel's.
+    name: String,
+    /// Whether it is a file of the container's own, as a shell redirects a stream to.
+    is_redirected: bool,
+    /// Whether exec closes it.
+    is_cloexec: bool,
+}
+
+/// A stream, when it is what it is for longer than a shell's builtin redirects it
+/// (`echo >file`).
+fn settled(procfs: &Procfs, pid: i32, number: i32, view: &View<'_>) -> Result<Descriptor, Error> {
+    let mut stream = look(procfs, pid, number, view)?;
+    for _ in 0..LOOKS_AT_A_REDIRECTION {
+        if !stream.is_redirected {
+            break;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+        stream = look(procfs, pid, number, view)?;
+    }
+    Ok(stream)
+}
+
+/// The file of the host's that a shell has put aside while it redirects a stream for longer
+/// (`while …; done >file`): as a shell does, at 10 or above, and closed by exec. Only one that
+/// no stream is, and that is the only one, is sure to be it.
+fn saved(
+    procfs: &Procfs,
+    pid: i32,
+    view: &View<'_>,
+    streams: &[Descriptor],
+) -> Result<Option<String>, Error> {
+    let numbers = procfs
+        .numbers(&format!("{pid}/fd"))
+        .map_err(|errno| Error::call("list the descriptors of container init", errno))?;
+    let mut names = Vec::new();
+    for number in numbers.into_iter().filter(|number| *number >= 10) {
+        let descriptor = look(procfs, pid, number, view)?;
+        let is_candidate = descriptor.is_cloexec
+            && descriptor.name.starts_with("file[")
+            && !streams.iter().any(|stream| stream.name == descriptor.name);
+        if is_candidate && !names.contains(&descriptor.name) {
+            names.push(descriptor.name);
+        }
+    }
+    Ok(names.pop().filter(|_| names.is_empty()))
+}
+
+/// Looks at a descriptor; one that is closed has no name.
+fn look(procfs: &Procfs, pid: i32, number: i32, view: &View<'_>) -> Result<Descriptor, Error> {
+    let failed = |errno| {
+        Error::call(
+            format!("look at descriptor {number} of container init"),
+            errno,
+        )
+    };
+    let path = format!("{pid}/fd/{number}");
+    let name = match procfs.link(&path) {
+        Err(Errno::ENOENT) => String::new(),
+        name => name.map_err(failed)?,
+    };
+    let status = match procfs.status(&path) {
+        Err(Errno::ENOENT) => None,
+        status => Some(status.map_err(failed)?),
+    };
+    let info = procfs
+        .read(format!("{pid}/fdinfo/{number}"))
+        .unwrap_or_default();
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+    let mount: Option<u64> = field("mnt_id:").and_then(|id| id.trim().parse().ok());
+    let flags = field("flags:").and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+    let mut descriptor = Descriptor {
+        name,
+        is_redirected: false,
+        is_cloexec: flags.is_some_and(|flags| flags & libc::O_CLOEXEC != 0),
+    };
+    if let (Some(status), Some(mount)) = (status, mount) {
+        if is_file_outside(&descriptor.name, &status, mount, view) {
+            descriptor.name = format!("file[{mount:x}:{:x}]", status.st_ino);
+        } else {
+            descriptor.is_redirected = is_regular(&status) && descriptor.name.starts_with('/');
+        }
+    }
+    Ok(descriptor)
+}
+
+fn is_regular(status: &nix::sys::stat::FileStat) -> bool {
+    status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()
 }
 
 /// Whether it is a file of a mount that the container has not. Terminals are criu's own concern.
