@@ -155,7 +155,8 @@ fn containers_of_a_pod_share_its_namespaces() {
     scene
         .call(&["pod", "stop", "--time", "0", "pod"])
         .succeeded();
-    assert_eq!(scene.inspect("one", "{{.State.Status}}"), "exited");
+    // Until its cleanup has run, podman says "stopped".
+    scene.until("one", "{{.State.Status}}", |status| status == "exited");
     scene.call(&["pod", "start", "pod"]).succeeded();
     assert_eq!(scene.inspect("two", "{{.State.Status}}"), "running");
     scene.end(&residue);
