@@ -116,7 +116,7 @@ fn systemd_understands_the_unit() {
 
 #[test]
 fn the_manual_pages_have_names_that_the_programs_have() {
-    for program in ["tare", "containerd-shim-tare-v1"] {
+    for program in ["tare", "tare-image", "containerd-shim-tare-v1"] {
         let page = text(&format!("contrib/man/{program}.8"));
         let name = program.replace('-', "\\-");
         assert!(page.contains(&format!(".SH NAME\n{name} \\- ")), "{page}");

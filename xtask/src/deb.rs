@@ -12,11 +12,11 @@ use crate::cargo::{AARCH64_TARGET, STATIC_TARGET, build_for, target_directory, w
 use crate::{Error, nothing_more, take_value};
 
 /// The programs, and the packages of the workspace that they are built from.
-const PROGRAMS: [&str; 2] = ["containerd-shim-tare-v1", "tare"];
-const PACKAGES: [&str; 2] = ["runtime-cli", "shim"];
+const PROGRAMS: [&str; 3] = ["containerd-shim-tare-v1", "tare", "tare-image"];
+const PACKAGES: [&str; 3] = ["runtime-cli", "shim", "image"];
 
 /// What is compressed on its way, as Debian's policy wants it, and where it goes.
-const COMPRESSED: [(&str, &str); 5] = [
+const COMPRESSED: [(&str, &str); 6] = [
     ("ARCHITECTURE.md", "usr/share/doc/tare/ARCHITECTURE.md.gz"),
     ("README.md", "usr/share/doc/tare/README.md.gz"),
     (
@@ -28,6 +28,10 @@ const COMPRESSED: [(&str, &str); 5] = [
         "usr/share/man/man8/containerd-shim-tare-v1.8.gz",
     ),
     ("contrib/man/tare.8", "usr/share/man/man8/tare.8.gz"),
+    (
+        "contrib/man/tare-image.8",
+        "usr/share/man/man8/tare-image.8.gz",
+    ),
 ];
 
 /// What goes as it is.
@@ -48,7 +52,8 @@ Description: container runtime in Rust that takes runc's place
  tare runs containers as the Open Container Initiative specifies them: for
  containerd, Docker and podman, or by itself from a bundle. It comes with
  containerd's shim for it, io.containerd.tare.v1, which starts containers in
- its own process.
+ its own process, and with tare-image, which pulls, keeps, unpacks and runs
+ images without a daemon.
  .
  How engines are told to use it: /usr/share/doc/tare/examples.
 ";

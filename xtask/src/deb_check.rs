@@ -27,6 +27,8 @@ files "$1" > "$LISTS/before"
 chroot "$1" apt-get $APT install --no-install-recommends /tmp/tare.deb
 chroot "$1" tare --version
 chroot "$1" containerd-shim-tare-v1 -version
+chroot "$1" tare-image --version
+chroot "$1" tare image --root /tmp/images list
 chroot "$1" tare spec --bundle /tmp
 chroot "$1" dpkg --verify tare
 chroot "$1" apt-get $APT purge tare

@@ -434,3 +434,34 @@ pub(crate) struct Diff {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_manual_page_names_every_command_and_every_flag() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib/man/tare-image.8");
+        let page = std::fs::read_to_string(path).expect("there is one");
+        for command in Arguments::command().get_subcommands() {
+            let name = command.get_name();
+            let start = page.find(&format!("\n.BR {name} \""));
+            let start = start.unwrap_or_else(|| panic!("{name} is not there"));
+            // Up to the next command; what several know stands once, after those.
+            let own = page[start..].split("\n.TP\n.BR ").next();
+            let own = if name == "run" {
+                &page[start..]
+            } else {
+                own.unwrap_or_default()
+            };
+            let visible = command.get_arguments().filter(|flag| !flag.is_hide_set());
+            for flag in visible.filter_map(clap::Arg::get_long) {
+                let flag = format!("\\-\\-{}", flag.replace('-', "\\-"));
+                let is_shared = page.contains(&format!("\n.BI {flag} \""));
+                assert!(own.contains(&flag) || is_shared, "{name} {flag}");
+            }
+        }
+    }
+}
