@@ -1,17 +1,21 @@
-//! Locks between processes: flock(2) on a file, with a deadline.
+//! Locks between processes and between threads: flock(2) on a file, waited for with a deadline.
+//!
+//! A lock ends with its descriptor, so one that was killed holds nobody up.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, fstat, major, minor};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Between two tries. flock(2) itself knows no deadline.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Between the first two tries; doubled up to the longest. flock(2) itself knows no deadline.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A lock that is held; the kernel lets it go when this is dropped, or the process ends.
 #[derive(Debug)]
@@ -34,18 +38,16 @@ impl Lock {
     pub fn take(path: &Path, share: Share, patience: Duration) -> Result<Self> {
         let deadline = Instant::now() + patience;
         loop {
-            if let Some(lock) = Self::try_take(path, share)? {
-                return Ok(lock);
+            let file = open(path)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            wait(&file, path, share, left).map_err(|error| match error.kind() {
+                ErrorKind::TimedOut => timed_out(&file, path, patience),
+                _ => error,
+            })?;
+            // A lock's file is removed with what it guards: one of a removed file guards nothing.
+            if is_named(&file, path) {
+                return Ok(Self(file));
             }
-            if Instant::now() >= deadline {
-                let message = format!(
-                    "another process has held the lock {} for {} s",
-                    path.display(),
-                    patience.as_secs()
-                );
-                return Err(Error::new(ErrorKind::TimedOut, message));
-            }
-            std::thread::sleep(PAUSE);
         }
     }
 
@@ -54,40 +56,117 @@ impl Lock {
     /// # Errors
     /// [`ErrorKind::System`] when there can't be such a file.
     pub fn try_take(path: &Path, share: Share) -> Result<Option<Self>> {
-        let step = || format!("lock {}", path.display());
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-            .open(path)
-            .map_err(|error| Error::system(step(), error))?;
-        let operation = match share {
-            Share::Exclusive => FlockOperation::NonBlockingLockExclusive,
-            Share::Shared => FlockOperation::NonBlockingLockShared,
-        };
-        loop {
-            match flock(&file, operation) {
-                Ok(()) => break,
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::system(step(), errno)),
-            }
-        }
-        // A lock's file is removed with what it guards: one of a removed file guards nothing.
-        let is_current = match (file.metadata(), path.symlink_metadata()) {
-            (Ok(held), Ok(named)) => is_same(&held, &named),
-            _ => false,
-        };
-        Ok(is_current.then_some(Self(file)))
+        let file = open(path)?;
+        let is_held = attempt(&file, path, share)? && is_named(&file, path);
+        Ok(is_held.then_some(Self(file)))
+    }
+
+    /// Waits for the lock of an open file that stays where it is; its path is for messages.
+    ///
+    /// # Errors
+    /// As [`wait`].
+    pub(crate) fn of(file: File, path: &Path, share: Share, patience: Duration) -> Result<Self> {
+        wait(&file, path, share, patience)?;
+        Ok(Self(file))
     }
 }
 
-fn is_same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+/// Waits for a lock on the file. `patience` begins anew whenever the file grows: then its holder
+/// is at work.
+///
+/// # Errors
+/// [`ErrorKind::TimedOut`], which names the holder.
+pub(crate) fn wait(file: &File, path: &Path, share: Share, patience: Duration) -> Result<()> {
+    let mut pause = FIRST_PAUSE;
+    let mut size = size_of(file);
+    let mut since = Instant::now();
+    while !attempt(file, path, share)? {
+        let now = size_of(file);
+        if now != size {
+            size = now;
+            since = Instant::now();
+        }
+        if since.elapsed() >= patience {
+            return Err(timed_out(file, path, patience));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    Ok(())
+}
+
+/// Takes the lock if nobody is in the way; says whether it has it.
+pub(crate) fn attempt(file: &File, path: &Path, share: Share) -> Result<bool> {
+    let operation = match share {
+        Share::Shared => FlockOperation::NonBlockingLockShared,
+        Share::Exclusive => FlockOperation::NonBlockingLockExclusive,
+    };
+    loop {
+        match flock(file, operation) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::system(format!("lock {}", path.display()), errno)),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(|error| Error::system(format!("lock {}", path.display()), error))
+}
+
+/// Whether the path still is this file's.
+fn is_named(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.symlink_metadata()) {
+        (Ok(held), Ok(named)) => (held.dev(), held.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+fn size_of(file: &File) -> u64 {
+    file.metadata().map_or(0, |found| found.len())
+}
+
+fn timed_out(file: &File, path: &Path, patience: Duration) -> Error {
+    let holder = match holder_of(file) {
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_owned(),
+    };
+    let message = format!(
+        "lock {}: {holder} has held it for {} s without getting on (if it hangs, end it: its \
+         locks end with it)",
+        path.display(),
+        patience.as_secs()
+    );
+    Error::new(ErrorKind::TimedOut, message)
+}
+
+/// Who holds a lock on the file, as /proc/locks has it: for a message only.
+fn holder_of(file: &File) -> Option<u32> {
+    let found = fstat(file.as_fd()).ok()?;
+    let id = format!(
+        "{:02x}:{:02x}:{}",
+        major(found.st_dev),
+        minor(found.st_dev),
+        found.st_ino
+    );
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            // A waiting one has an arrow as its second word.
+            [_, "FLOCK", _, _, pid, of, ..] if of == id => pid.parse().ok(),
+            _ => None,
+        }
+    })
 }
 
 #[cfg(test)]

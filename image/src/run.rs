@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::convert::{self, Bind, Identity, Settings};
 use crate::document::ImageConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::snapshot::{Active, MountOptions};
+use crate::snapshot::{Active, MountOptions, make_directory};
 use crate::volume;
 
 /// What a container is made with besides its image.
@@ -153,14 +153,6 @@ fn write_config(bundle: &Path, config: &Value) -> Result<()> {
         .map_err(|error| Error::system(step(), error))?;
     serde_json::to_writer(std::io::BufWriter::new(file), config)
         .map_err(|error| Error::system(step(), std::io::Error::from(error)))
-}
-
-fn make_directory(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| Error::system(format!("make {}", path.display()), error))
 }
 
 fn not_utf8(path: &Path) -> Error {

@@ -144,7 +144,8 @@ pub(crate) fn open_directory(path: &Path) -> Result<fs::File> {
     fs::File::open(path).map_err(|error| Error::system(format!("open {}", path.display()), error))
 }
 
-fn make_directory(path: &Path) -> Result<()> {
+/// Makes a directory, and those on the way to it, for the process's own user alone.
+pub(crate) fn make_directory(path: &Path) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

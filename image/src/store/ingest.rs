@@ -12,11 +12,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::time::Duration;
 
-use super::lock::{self, Mode};
 use super::{Store, blob_name};
 use crate::digest::{Algorithm, Digest, Hasher, Verifier};
 use crate::document::{Descriptor, MediaType};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::{self, Share};
 
 /// What [`Store::ingest`] found.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) fn begin(store: &Store, descriptor: &Descriptor, patience: Duration) 
             return Ok(Ingest::Present);
         }
         let file = ingest.file_to_write(&name)?;
-        lock::wait(&file, &ingest.path_of(&name), Mode::Exclusive, patience)?;
+        lock::wait(&file, &ingest.path_of(&name), Share::Exclusive, patience)?;
         // The one that we waited for has made it a blob, or thrown it away.
         if ingest.is_still(&name, &file)? {
             break file;
@@ -235,7 +235,7 @@ pub(super) fn begin_unnamed(store: &Store) -> Result<UnnamedWriter> {
             continue;
         };
         // A sweep may have come between the making and the lock.
-        if lock::attempt(&file, &ingest.path_of(&name), Mode::Exclusive)?
+        if lock::attempt(&file, &ingest.path_of(&name), Share::Exclusive)?
             && ingest.is_still(&name, &file)?
         {
             break (file, name);
@@ -316,7 +316,7 @@ pub(super) fn sweep(store: &Store, is_wanted: impl Fn(&str) -> bool) -> Result<u
         let Some(file) = ingest.file(&name)? else {
             continue;
         };
-        if lock::attempt(&file, &ingest.path_of(&name), Mode::Exclusive)?
+        if lock::attempt(&file, &ingest.path_of(&name), Share::Exclusive)?
             && ingest.is_still(&name, &file)?
         {
             bytes += file.metadata().map_or(0, |found| found.len());

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::directory::Directory;
-use super::lock::{Lock, Mode};
 use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::{Lock, Share};
 
 /// The file that says what the directory is, and of which version.
 pub(crate) const HEADER: &str = "oci-layout";
@@ -91,7 +91,13 @@ impl Layout {
 
     /// Waits until nobody else changes index.json.
     pub(super) fn lock_index(&self, patience: Duration) -> Result<Lock> {
-        Lock::wait(&self.locks, "index", Mode::Exclusive, patience)
+        let file = self.locks.file_to_write("index")?;
+        Lock::of(
+            file,
+            &self.locks.path_of("index"),
+            Share::Exclusive,
+            patience,
+        )
     }
 
     /// Puts a whole file of these bytes at `name` in the root, or leaves everything as it is.

@@ -6,7 +6,7 @@
 //! ROOT/blobs/ALGORITHM/HEX       content, whole and verified
 //! ROOT/ingest/                   content that is not whole yet
 //! ROOT/locks/                    index: who changes index.json; lease: who needs content that
-//!                                no image refers to yet
+//!                                no image refers to yet; gate: on the way to the latter
 //! ```
 //!
 //! Any number of processes and threads may use one store at once. What is seen is whole:
@@ -17,8 +17,8 @@ mod directory;
 mod find;
 mod ingest;
 pub(crate) mod layout;
+mod lease;
 pub(crate) mod list;
-mod lock;
 mod prune;
 mod resolve;
 pub(crate) mod tree;
@@ -30,11 +30,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use ingest::{Ingest, UnnamedWriter, Writer};
+pub use lease::Lease;
 pub use list::Image;
 pub use prune::{Pruned, Untagged};
 
 pub(crate) use directory::Directory;
-pub(crate) use lock::Lock;
 
 use layout::Layout;
 
@@ -47,12 +47,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Store {
     layout: Arc<Layout>,
     patience: Duration,
-}
-
-/// While it lives, nothing is pruned: content may be written before an image refers to it.
-#[derive(Debug)]
-pub struct Lease {
-    _lock: Lock,
+    leases: lease::Held,
 }
 
 impl Store {
@@ -81,6 +76,7 @@ impl Store {
         Ok(Self {
             layout: Arc::new(layout),
             patience,
+            leases: lease::Held::default(),
         })
     }
 
@@ -230,27 +226,6 @@ impl Store {
             writer.commit()?;
         }
         Ok(descriptor)
-    }
-
-    /// Keeps everything from being pruned while the lease lives. Any number may be held at once,
-    /// by any number of processes; a pruning that is under way is waited for.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TimedOut`] when the pruning doesn't end.
-    pub fn lease(&self) -> Result<Lease> {
-        let locks = &self.layout.locks;
-        let lock = Lock::wait(locks, prune::LEASE, lock::Mode::Shared, self.patience)?;
-        Ok(Lease { _lock: lock })
-    }
-
-    /// As [`Store::lease`], but held by nobody else: for whoever removes what others would use.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TimedOut`] when another lease isn't given back.
-    pub fn lease_alone(&self) -> Result<Lease> {
-        let locks = &self.layout.locks;
-        let lock = Lock::wait(locks, prune::LEASE, lock::Mode::Exclusive, self.patience)?;
-        Ok(Lease { _lock: lock })
     }
 
     /// The directory of an algorithm's blobs, made if it is missing.

@@ -2,15 +2,11 @@
 
 use super::layout::INDEX;
 use super::list::{List, REF_NAME};
-use super::lock::{Lock, Mode};
 use super::tree::{self, Reached};
 use super::{Store, ingest};
 use crate::digest::{Algorithm, Digest};
 use crate::document::{Descriptor, Document};
 use crate::error::Result;
-
-/// The lock that leases share, and a pruning has alone.
-pub(super) const LEASE: &str = "lease";
 
 /// What a pruning does with images that have no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +42,7 @@ impl Store {
     /// then what belongs to it: nothing is removed.
     pub fn prune(&self, untagged: Untagged, keep: impl Fn(&Digest) -> bool) -> Result<Pruned> {
         let layout = self.layout();
-        let _nobody_writes = Lock::wait(&layout.locks, LEASE, Mode::Exclusive, self.patience())?;
+        let _nobody_writes = self.lease_alone()?;
         let _nobody_tags = layout.lock_index(self.patience())?;
         let mut list = List::read(self.directory())?;
         let mut pruned = Pruned::default();

@@ -1,14 +1,19 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
 use crate::document::Manifest;
+use crate::lock::{Lock, Share};
 use crate::platform::Platform;
 use crate::reference::Reference;
+
+/// Longer than any test takes.
+const LONG: Duration = Duration::from_secs(60);
 
 fn store() -> (TempDir, Store) {
     let directory = TempDir::new().expect("a directory can be made");
@@ -688,4 +693,84 @@ fn a_lease_holds_pruning_up() {
     drop(second);
     store.prune(Untagged::Remove, |_| false).expect("pruned");
     assert!(!store.contains(&garbage).expect("asked"));
+}
+
+/// Two that hold a lease by turns, so that one of them always does, unless it gets none.
+fn relay(root: &Path, is_over: &AtomicBool) {
+    let held = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // Another process's: it has a lock of its own.
+                let store = Store::open_patiently(root, LONG).expect("opened");
+                while !is_over.load(Ordering::SeqCst) {
+                    let lease = store.lease().expect("leased");
+                    held.fetch_add(1, Ordering::SeqCst);
+                    let since = Instant::now();
+                    let alone = || held.load(Ordering::SeqCst) < 2;
+                    while alone() && since.elapsed() < Duration::from_millis(300) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    held.fetch_sub(1, Ordering::SeqCst);
+                    drop(lease);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_stream_of_leases_does_not_keep_a_pruning_waiting() {
+    let (directory, store) = store();
+    let garbage = image(&store, "1");
+    let pruning = Store::open_patiently(store.path(), LONG).expect("opened");
+    let is_over = AtomicBool::new(false);
+    let root = directory.path().join("store");
+    std::thread::scope(|scope| {
+        scope.spawn(|| relay(&root, &is_over));
+        std::thread::sleep(Duration::from_millis(100));
+        let pruned = pruning.prune(Untagged::Remove, |_| false);
+        is_over.store(true, Ordering::SeqCst);
+        pruned.expect("it had its turn");
+    });
+    assert!(!store.contains(&garbage).expect("asked"));
+}
+
+#[test]
+fn a_pruning_that_waits_for_long_lets_others_through() {
+    let (_directory, store) = store();
+    let open = || Store::open_patiently(store.path(), LONG).expect("opened");
+    let long = open().lease().expect("held");
+    let waits = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let pruning = scope.spawn(|| {
+            let lease = open().lease_alone_by_turns(Duration::from_millis(100));
+            waits.store(false, Ordering::SeqCst);
+            lease.map(drop)
+        });
+        for _ in 0..5 {
+            drop(open().lease().expect("the gate opens again and again"));
+            assert!(waits.load(Ordering::SeqCst));
+        }
+        drop(long);
+        pruning.join().expect("ended").expect("it had its turn");
+    });
+}
+
+#[test]
+fn who_has_a_lease_gets_another_one_past_a_pruning_that_waits() {
+    let (_directory, store) = store();
+    let long = store.lease().expect("held");
+    let pruning = Store::open_patiently(store.path(), LONG).expect("opened");
+    std::thread::scope(|scope| {
+        let pruning = scope.spawn(move || pruning.lease_alone().map(drop));
+        let gate = store.path().join("locks/gate");
+        while matches!(Lock::try_take(&gate, Share::Shared), Ok(Some(_))) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // It would wait for who waits for it.
+        drop(store.lease().expect("at once"));
+        drop(long);
+        pruning.join().expect("ended").expect("it had its turn");
+    });
 }

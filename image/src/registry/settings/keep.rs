@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::FlockOperation;
 use serde_json::{Map, Value, json};
 
 use super::credentials::{encode_pair, normalize, read_if_there, server_name};
 use super::helper::{self, HelperEnvironment};
 use super::{Credential, CredentialFile};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::{Lock, Share};
 
 /// Another login holds the file for the time of one write.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30);
@@ -70,8 +70,8 @@ pub(crate) fn erase(path: &Path, registry: &str, helpers: &HelperEnvironment) ->
 struct Editor {
     /// No link.
     path: PathBuf,
-    /// Locked until it is closed.
-    _directory: File,
+    /// On its directory.
+    _lock: Lock,
 }
 
 impl Editor {
@@ -88,11 +88,8 @@ impl Editor {
             .map_err(|error| Error::system(format!("make {}", parent.display()), error))?;
         let directory = File::open(parent)
             .map_err(|error| Error::system(format!("open {}", parent.display()), error))?;
-        lock(&directory, parent)?;
-        Ok(Self {
-            path,
-            _directory: directory,
-        })
+        let lock = Lock::of(directory, parent, Share::Exclusive, LOCK_DEADLINE)?;
+        Ok(Self { path, _lock: lock })
     }
 
     fn helper(&self, registry: &str) -> Result<Option<String>> {
@@ -142,29 +139,6 @@ impl Editor {
             std::fs::remove_file(&temporary).ok();
         }
         written.map_err(step)
-    }
-}
-
-fn lock(directory: &File, path: &Path) -> Result<()> {
-    let deadline = Instant::now() + LOCK_DEADLINE;
-    loop {
-        match rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
-                if Instant::now() < deadline =>
-            {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(rustix::io::Errno::AGAIN) => {
-                let message = format!(
-                    "lock {}: another login holds it for more than {} s",
-                    path.display(),
-                    LOCK_DEADLINE.as_secs()
-                );
-                return Err(Error::new(ErrorKind::TimedOut, message));
-            }
-            Err(error) => return Err(Error::system(format!("lock {}", path.display()), error)),
-        }
     }
 }
 
