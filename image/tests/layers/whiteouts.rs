@@ -239,6 +239,58 @@ fn links_to_lower_files_and_files_below_lower_links() {
     assert!(unpack(&Scene::new(), &[lower(), through_file]).is_err());
 }
 
+/// A default access list: rwx for all, and for user 77.
+fn default_acl() -> Vec<u8> {
+    let entry = |tag: u16, id: u32| [&tag.to_le_bytes()[..], &[7, 0], &id.to_le_bytes()].concat();
+    let entries = [
+        (1, u32::MAX),
+        (2, 77),
+        (4, u32::MAX),
+        (16, u32::MAX),
+        (32, u32::MAX),
+    ];
+    let entries = entries.iter().flat_map(|(tag, id)| entry(*tag, *id));
+    [&[2, 0, 0, 0][..], &entries.collect::<Vec<_>>()].concat()
+}
+
+#[test]
+fn what_is_copied_up_keeps_its_attributes_and_gets_no_others() {
+    needs!(Root);
+    let marked = |archive: Archive| archive.pax(b'x', &[("SCHILY.xattr.trusted.mark", b"own")]);
+    let lower = Archive::new().directory("d").directory("d/sub");
+    let lower = marked(lower).symlink("d/link", "nowhere");
+    let lower = marked(lower).device("d/device", b'3', (1, 3));
+    let lower = marked(lower).fifo("d/fifo");
+    let lower = marked(lower).file("d/sub/file", "lower").end();
+    let links = |archive: Archive| {
+        ["link", "device", "fifo", "sub/file"]
+            .iter()
+            .fold(archive, |archive, name| {
+                archive.hard_link(
+                    &format!("new-{}", name.replace('/', "-")),
+                    &format!("d/{name}"),
+                )
+            })
+            .end()
+    };
+    let acl = ("SCHILY.xattr.system.posix_acl_default", &default_acl()[..]);
+    let plain = links(Archive::new());
+    let under_acl = links(Archive::new().pax(b'x', &[acl]).directory("d"));
+    for upper in [plain, under_acl] {
+        let tree = both_ways(&[lower.clone(), upper]);
+        for name in ["./new-link", "./new-device", "./new-fifo", "./new-sub-file"] {
+            let line = &tree[name];
+            assert!(line.contains(" trusted.mark=own"), "{name}: {line}");
+            assert!(!line.contains("posix_acl"), "{name}: {line}");
+        }
+        assert!(
+            !tree["./d/sub"].contains("posix_acl"),
+            "{}",
+            tree["./d/sub"]
+        );
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     File(String, u8),

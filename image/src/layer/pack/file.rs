@@ -113,13 +113,14 @@ fn open(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
 }
 
 /// Attributes of an open file or directory that belong into an image, sorted.
-pub(super) fn xattrs(file: impl AsFd) -> Result<Vec<Xattr>, Errno> {
+pub(in super::super) fn xattrs(file: impl AsFd) -> Result<Vec<Xattr>, Errno> {
     let names = attribute_names(&file)?;
     collect(names, |name, value| fgetxattr(&file, name, value))
 }
 
-/// The same of what can't be opened.
-fn xattrs_by_name(parent: &OwnedFd, name: &[u8]) -> Result<Vec<Xattr>, Errno> {
+/// The same of what can't be opened. The calling thread has a working directory of its own, which
+/// is `parent` afterwards.
+pub(in super::super) fn xattrs_by_name(parent: &OwnedFd, name: &[u8]) -> Result<Vec<Xattr>, Errno> {
     fchdir(parent)?;
     let mut list = vec![0; 1 << 16];
     let length = match llistxattr(name, &mut list[..]) {

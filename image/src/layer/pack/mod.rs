@@ -21,6 +21,7 @@ use crate::document::Compression;
 use crate::error::{Error, ErrorKind, Result};
 pub use changes::{diff, diff_overlay};
 use compress::Compressor;
+pub(super) use file::{xattrs, xattrs_by_name};
 
 /// How a directory is packed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,15 +4,18 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags,
-    chmodat, chownat, copy_file_range, fchmod, fchown, fgetxattr, fsetxattr, ftruncate, futimens,
-    mknodat, openat, readlinkat, seek, symlinkat, utimensat,
+    chmodat, chownat, copy_file_range, fchmod, fchown, fremovexattr, fsetxattr, ftruncate,
+    futimens, lremovexattr, lsetxattr, mknodat, openat, readlinkat, seek, symlinkat, utimensat,
 };
 use rustix::io::Errno;
+use rustix::process::fchdir;
 
 use super::view::kind;
-use crate::layer::apply::{attribute_names, is_an_images};
+use crate::layer::pack::{xattrs, xattrs_by_name};
+use crate::layer::tar::Xattr;
 
-/// Makes `to_name` in `to` a copy of a file that is no directory, with all its attributes.
+/// Makes `to_name` in `to` a copy of a file that is no directory, with all its attributes. The
+/// calling thread has a working directory of its own.
 pub(super) fn file(
     from: &OwnedFd,
     from_name: &[u8],
@@ -37,6 +40,15 @@ pub(super) fn file(
         let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
         chmodat(to, to_name, mode, AtFlags::empty())?;
     }
+    let wanted = xattrs_by_name(from, from_name)?;
+    let present = xattrs_by_name(to, to_name)?;
+    fchdir(to)?;
+    replace(
+        &wanted,
+        &present,
+        |name, value| lsetxattr(to_name, name, value, XattrFlags::empty()),
+        |name| lremovexattr(to_name, name),
+    )?;
     utimensat(to, to_name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
 }
 
@@ -86,15 +98,29 @@ pub(super) fn attributes(from: &OwnedFd, stat: &Stat, to: impl AsFd) -> Result<(
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     fchown(&to, Some(uid), Some(gid))?;
     fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    let mut value = vec![0; 1 << 16];
-    for name in attribute_names(from)? {
-        if !is_an_images(&name) {
-            continue;
-        }
-        let length = fgetxattr(from, name.as_slice(), &mut value[..])?;
-        fsetxattr(&to, name.as_slice(), &value[..length], XattrFlags::empty())?;
-    }
+    replace(
+        &xattrs(from)?,
+        &xattrs(&to)?,
+        |name, value| fsetxattr(&to, name, value, XattrFlags::empty()),
+        |name| fremovexattr(&to, name),
+    )?;
     futimens(&to, &times(stat))
+}
+
+/// Sets the attributes that are wanted, and removes others: what is made in a directory with a
+/// default access list gets one.
+fn replace(
+    wanted: &[Xattr],
+    present: &[Xattr],
+    set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
+    remove: impl Fn(&[u8]) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let is_wanted = |name: &[u8]| wanted.iter().any(|xattr| xattr.name == name);
+    for xattr in present.iter().filter(|xattr| !is_wanted(&xattr.name)) {
+        remove(&xattr.name)?;
+    }
+    let mut each = wanted.iter();
+    each.try_for_each(|xattr| set(&xattr.name, &xattr.value))
 }
 
 /// A file's times, to be set again.

@@ -7,14 +7,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, RenameFlags, XattrFlags, fgetxattr, fsetxattr, fstat, futimens,
+    AtFlags, FileType, Mode, RenameFlags, Stat, XattrFlags, fgetxattr, fsetxattr, fstat, futimens,
     linkat, mkdirat, mknodat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::apply::{Applied, PendingLink, join, split};
-use super::tar::shown;
 use super::tree::{for_each, open_directory};
+use super::{sys, tar::shown};
 use crate::error::{Error, ErrorKind, Result};
 use view::{Found, OPAQUE, View, child, contradiction, kind};
 pub(super) use view::{is_opaque, is_whiteout};
@@ -33,10 +33,29 @@ pub(super) use view::{is_opaque, is_whiteout};
 /// hard link leads nowhere; [`ErrorKind::Unsupported`] when two names of this layer turn out to
 /// be one; else what the kernel refuses. The layer is of no use then.
 pub fn settle(upper: BorrowedFd<'_>, lowers: &[BorrowedFd<'_>], applied: &Applied) -> Result<()> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let has_own_directory = sys::own_umask_and_directory();
+            settle_here(upper, lowers, applied, has_own_directory)
+        });
+        thread.join().unwrap_or_else(|_| {
+            let message = "the thread that completes a layer has panicked";
+            Err(Error::new(ErrorKind::System, message))
+        })
+    })
+}
+
+fn settle_here(
+    upper: BorrowedFd<'_>,
+    lowers: &[BorrowedFd<'_>],
+    applied: &Applied,
+    has_own_directory: bool,
+) -> Result<()> {
     let root = open_directory(upper, b".")
         .map_err(|errno| Error::system("open a layer's directory", errno))?;
     let mut settling = Settling {
         root,
+        has_own_directory,
         lower: View::new(lowers)?,
         implied: BTreeSet::new(),
         moved: Vec::new(),
@@ -59,6 +78,8 @@ pub fn settle(upper: BorrowedFd<'_>, lowers: &[BorrowedFd<'_>], applied: &Applie
 
 struct Settling {
     root: OwnedFd,
+    /// Whether this thread's working directory is its own.
+    has_own_directory: bool,
     lower: View,
     /// Directories that are to have the attributes of the lower ones.
     implied: BTreeSet<Vec<u8>>,
@@ -192,6 +213,7 @@ impl Settling {
             (None, Found::Other(parent, stat)) => {
                 let copy = self.place_of_copy(&source, &path)?;
                 self.remove_whiteout(&copy)?;
+                self.check_copyable(&copy, &stat)?;
                 let (_, name) = split(&source);
                 let (to, to_name) = split(&copy);
                 let to = self.open(to)?;
@@ -227,6 +249,19 @@ impl Settling {
             }
             _ => error,
         })
+    }
+
+    /// The attributes of what can't be opened are reached by its name alone.
+    fn check_copyable(&self, path: &[u8], stat: &Stat) -> Result<()> {
+        if self.has_own_directory || kind(stat) == FileType::RegularFile {
+            return Ok(());
+        }
+        let message = format!(
+            "entry {}: it can't be copied with its attributes, since this thread can't have a \
+             directory of its own (unshare(2) is forbidden here)",
+            shown(path)
+        );
+        Err(Error::new(ErrorKind::Unsupported, message))
     }
 
     /// Where the copy of a lower file goes: to its own name, unless this layer has something
