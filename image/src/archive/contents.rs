@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
+use super::blob::write_blob;
 use crate::digest::Digest;
 use crate::document::{Descriptor, MAX_DOCUMENT, MediaType};
 use crate::error::{Error, ErrorKind, Result};
@@ -159,34 +160,11 @@ impl<R: BufRead> Intake<'_, R> {
     /// Writes content with a digest into the store, unless it is there.
     fn blob(&mut self, descriptor: Descriptor) -> Result<Descriptor> {
         let (digest, work, progress) = (&descriptor.digest, Work::Copy, self.progress);
-        let Ingest::Writer(mut writer) = self.store.ingest(&descriptor)? else {
+        let Ingest::Writer(writer) = self.store.ingest(&descriptor)? else {
             progress.report(Event::Existed { digest, work });
             return Ok(descriptor);
         };
-        writer.restart()?;
-        let total = Some(descriptor.size);
-        progress.report(Event::Began {
-            digest,
-            work,
-            total,
-            done: 0,
-        });
-        let copied = self.content(|piece| {
-            writer.append(piece)?;
-            let bytes = piece.len() as u64;
-            progress.report(Event::Advanced {
-                digest,
-                work,
-                bytes,
-            });
-            Ok(())
-        });
-        if let Err(error) = copied {
-            writer.discard();
-            return Err(error);
-        }
-        writer.commit()?;
-        progress.report(Event::Ended { digest, work });
+        write_blob(writer, &descriptor, progress, |take| self.content(take))?;
         Ok(descriptor)
     }
 

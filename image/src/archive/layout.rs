@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::blob::write_blob;
 use super::load::{Found, found};
 use crate::digest::Digest;
 use crate::document::{Descriptor, Document};
@@ -80,32 +81,12 @@ impl Copy<'_> {
         let Some(file) = file else {
             return Ok(false);
         };
-        let Ingest::Writer(mut writer) = self.store.ingest(descriptor)? else {
+        let Ingest::Writer(writer) = self.store.ingest(descriptor)? else {
             return Ok(true);
         };
-        writer.restart()?;
-        self.progress.report(Event::Began {
-            digest,
-            work,
-            total: Some(descriptor.size),
-            done: 0,
-        });
-        let copied = read_pieces(file, digest, |piece| {
-            writer.append(piece)?;
-            let bytes = piece.len() as u64;
-            self.progress.report(Event::Advanced {
-                digest,
-                work,
-                bytes,
-            });
-            Ok(())
-        });
-        if let Err(error) = copied {
-            writer.discard();
-            return Err(error);
-        }
-        writer.commit()?;
-        self.progress.report(Event::Ended { digest, work });
+        write_blob(writer, descriptor, self.progress, |take| {
+            read_pieces(file, digest, take)
+        })?;
         Ok(true)
     }
 }

@@ -12,6 +12,7 @@
 //! unpacked: content goes from the stream into the store, where it gets its name after it was
 //! verified, and names within the archive never become paths.
 
+mod blob;
 mod contents;
 mod docker;
 mod export;
