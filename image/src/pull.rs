@@ -5,6 +5,7 @@
 //! pull that was killed has left is where the next one goes on.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -309,5 +310,9 @@ impl Sink for StoreSink {
 
     fn restart(&mut self) -> Result<()> {
         self.0.restart()
+    }
+
+    fn spool(&self) -> Result<Option<File>> {
+        self.0.spool().map(Some)
     }
 }

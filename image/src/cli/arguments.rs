@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use image::registry::settings::Ranges;
 
 /// Container images without a daemon.
 #[derive(Debug, Parser)]
@@ -107,6 +108,9 @@ pub(crate) struct RegistryOptions {
     /// Blobs at once
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) parallel: usize,
+    /// Connections for pieces of large blobs that come slowly; with 1 each blob comes over one
+    #[arg(long, value_name = "N", default_value_t = Ranges::default().connections)]
+    pub(crate) connections: usize,
 }
 
 #[derive(Args, Debug)]

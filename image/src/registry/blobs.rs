@@ -1,13 +1,16 @@
 //! Blobs, downloaded: from where an earlier attempt ended, as long as it gets further.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use ureq::http::Method;
+use std::time::Instant;
 
 use super::answer::{Answer, Stream};
 use super::exchange::{Broken, Request, from_io};
+use super::pace::{Lent, Pace, Way};
+use super::pieces::{Pieces, Talk};
 use super::problem;
+use super::range::{Part, Range, ended_early, sends_more, skip, wrong_size};
 use super::repository::Repository;
 use super::retry::Attempts;
 use super::send::Line;
@@ -18,9 +21,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Event, Progress, Work};
 
 /// How much is read at once.
-const BUFFER: usize = 128 << 10;
+pub(super) const BUFFER: usize = 128 << 10;
 /// A download that brought so much got further: what failed before it is forgotten.
-const PROGRESS: u64 = 1 << 20;
+pub(super) const PROGRESS: u64 = 1 << 20;
 
 /// Where a download goes. It is verified there.
 pub trait Sink: Write {
@@ -31,6 +34,14 @@ pub trait Sink: Write {
     /// # Errors
     /// The kernel's refusals.
     fn restart(&mut self) -> Result<()>;
+    /// A file without a name, for what arrives before its turn when several connections are
+    /// used. Without one there is one connection.
+    ///
+    /// # Errors
+    /// The kernel's refusals.
+    fn spool(&self) -> Result<Option<File>> {
+        Ok(None)
+    }
 }
 
 /// One blob on its way.
@@ -126,9 +137,10 @@ impl Repository<'_> {
         let digest = &blob.digest;
         self.first(Capability::Pull, |line| {
             let url = line.endpoint.url(self.name(), &format!("blobs/{digest}"));
-            let answer = line.send(&request(&url, offset))?;
-            match part(&answer, blob, offset) {
-                Part::Rest => Ok(Box::new(answer.stream()) as Box<dyn Read>),
+            let range = Range::From(offset);
+            let answer = line.send(&range.request(&url))?;
+            match range.part(&answer, blob) {
+                Part::Asked => Ok(Box::new(answer.stream()) as Box<dyn Read>),
                 Part::Whole => match skip(answer.stream(), offset) {
                     Ok(stream) => Ok(Box::new(stream)),
                     Err(broken) => Err(broken.error),
@@ -144,7 +156,7 @@ impl Repository<'_> {
 
 impl Download<'_> {
     fn run(&mut self, line: &Line<'_>, url: &Url) -> Result<()> {
-        self.attempts(line, |request| line.send_once(request), url)
+        self.attempts(line, &|request| line.send_once(request), url)
     }
 
     fn anonymously(&mut self, repository: &Repository<'_>, url: &Url) -> Result<()> {
@@ -153,19 +165,23 @@ impl Download<'_> {
         let client = repository.client();
         let home = client.home(url.origin())?;
         let send = |request: &Request<'_>| super::send::follow(client, &home, request, None);
-        self.attempts(&line, send, url)
+        self.attempts(&line, &send, url)
     }
 
-    fn attempts(
-        &mut self,
-        line: &Line<'_>,
-        send: impl Fn(&Request<'_>) -> std::result::Result<Answer, Broken>,
-        url: &Url,
-    ) -> Result<()> {
+    fn attempts(&mut self, line: &Line<'_>, send: &Send<'_>, url: &Url) -> Result<()> {
         let mut attempts = Attempts::new(line.client.settings().retry);
+        let mut pace = Pace::new(line.client);
         while self.sink.offset() < self.blob.size {
             let before = self.sink.offset();
-            let outcome = send(&request(url, before)).and_then(|answer| self.take(answer));
+            let outcome = match pace.next(before, self.blob.size) {
+                Way::Rest => send(&Range::From(before).request(url)).and_then(|a| self.take(a)),
+                Way::Piece(end) => self.piece(send, url, end, &mut pace),
+                Way::Several(lent) => {
+                    let outcome = self.several(line, send, url, &lent);
+                    pace.one_answer();
+                    outcome
+                }
+            };
             if self.sink.offset() >= before.saturating_add(PROGRESS) {
                 attempts.got_further();
             }
@@ -176,16 +192,16 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Takes what one answer brings.
+    /// Takes what one answer brings of all that is missing.
     fn take(&mut self, answer: Answer) -> std::result::Result<(), Broken> {
         let offset = self.sink.offset();
         let authority = answer.url.origin().authority();
-        match part(&answer, self.blob, offset) {
-            Part::Rest => self.copy(answer.stream(), &authority),
+        match Range::From(offset).part(&answer, self.blob) {
+            Part::Asked => self.copy(answer.stream(), &authority, self.blob.size),
             // It has ignored the range: what is there already comes again.
             Part::Whole => {
                 let stream = skip(answer.stream(), offset)?;
-                self.copy(stream, &authority)
+                self.copy(stream, &authority, self.blob.size)
             }
             Part::Unsatisfiable => {
                 self.sink.restart()?;
@@ -206,14 +222,87 @@ impl Download<'_> {
         }
     }
 
-    fn copy(&mut self, mut stream: Stream, authority: &str) -> std::result::Result<(), Broken> {
+    /// Takes one piece, and so finds out whether the registry has pieces, and how fast it is.
+    /// Whatever it answers instead of one is no failure: it is asked for the rest then.
+    fn piece(
+        &mut self,
+        send: &Send<'_>,
+        url: &Url,
+        end: u64,
+        pace: &mut Pace<'_>,
+    ) -> std::result::Result<(), Broken> {
+        let offset = self.sink.offset();
+        let range = Range::Between(offset, end);
+        let began = Instant::now();
+        let answer = send(&range.request(url)).inspect_err(|_| pace.one_answer())?;
+        let authority = answer.url.origin().authority();
+        match range.part(&answer, self.blob) {
+            Part::Asked => {
+                match self.copy(answer.stream(), &authority, end) {
+                    Ok(()) => pace.learn(end - offset, began),
+                    Err(broken) if broken.error.kind() == ErrorKind::Corrupt => pace.one_answer(),
+                    Err(broken) => return Err(broken),
+                }
+                Ok(())
+            }
+            Part::Whole => {
+                pace.one_answer();
+                let stream = skip(answer.stream(), offset)?;
+                self.copy(stream, &authority, self.blob.size)
+            }
+            Part::Wrong(_) | Part::Unsatisfiable | Part::Other => {
+                pace.one_answer();
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes all that is missing over several connections. What those can't do may still be
+    /// done by one, so that is told, and no failure.
+    fn several(
+        &mut self,
+        line: &Line<'_>,
+        send: &Send<'_>,
+        url: &Url,
+        lent: &Lent<'_>,
+    ) -> std::result::Result<(), Broken> {
+        let Some(spool) = self.sink.spool()? else {
+            return Ok(());
+        };
+        let start = self.sink.offset();
+        let settings = line.client.settings();
+        let pieces = Pieces::new(self.blob, start, spool, lent.count, settings);
+        let talk = Talk {
+            send,
+            url,
+            stop: self.stop,
+            progress: self.progress,
+        };
+        let outcome = pieces.fetch(&talk, self.sink);
+        match outcome {
+            Err(error) if is_of_the_network(error.kind()) && !self.stop.load(Ordering::Relaxed) => {
+                let note = format!("{error}; going on with one connection");
+                self.progress.report(Event::Note(&note));
+                Ok(())
+            }
+            outcome => outcome.map_err(Broken::from),
+        }
+    }
+
+    /// Reads a stream up to the blob's byte `end`, which must be its end.
+    fn copy(
+        &mut self,
+        mut stream: Stream,
+        authority: &str,
+        end: u64,
+    ) -> std::result::Result<(), Broken> {
         let mut buffer = vec![0; BUFFER];
+        let promised = end - self.sink.offset();
         loop {
             if self.stop.load(Ordering::Relaxed) {
-                let message = "given up, since another part has failed";
-                return Err(Error::new(ErrorKind::Unreachable, message).into());
+                return Err(given_up().into());
             }
-            let left = self.blob.size - self.sink.offset();
+            let left = end - self.sink.offset();
             let count = match stream.read(&mut buffer) {
                 Ok(0) if left == 0 => return Ok(()),
                 Ok(0) => return Err(ended_early(authority, left)),
@@ -223,11 +312,7 @@ impl Download<'_> {
                 Err(error) => return Err(stream.explain(error)),
             };
             if count as u64 > left {
-                let why = format!(
-                    "{authority} sends more than the {} bytes promised",
-                    self.blob.size
-                );
-                return Err(wrong_size(self.blob, &why).into());
+                return Err(sends_more(self.blob, authority, promised).into());
             }
             self.sink.write_all(&buffer[..count]).map_err(from_io)?;
             self.progress.report(Event::Advanced {
@@ -239,88 +324,19 @@ impl Download<'_> {
     }
 }
 
-fn request(url: &Url, offset: u64) -> Request<'static> {
-    let request = Request::new(Method::GET, url.clone());
-    if offset == 0 {
-        request
-    } else {
-        request.header("Range", format!("bytes={offset}-"))
-    }
-}
+/// Sends one request, once.
+pub(super) type Send<'s> = dyn Fn(&Request<'_>) -> std::result::Result<Answer, Broken> + Sync + 's;
 
-/// What of a blob an answer has.
-enum Part {
-    /// What was asked for.
-    Rest,
-    /// All of it, though only the rest was asked for.
-    Whole,
-    /// There is no such rest.
-    Unsatisfiable,
-    /// It is not the blob that the descriptor describes.
-    Wrong(String),
-    /// An error.
-    Other,
-}
-
-fn part(answer: &Answer, blob: &Descriptor, offset: u64) -> Part {
-    let authority = answer.url.origin().authority();
-    let (part, expected) = match answer.status {
-        200 if offset == 0 => (Part::Rest, blob.size),
-        200 => (Part::Whole, blob.size),
-        206 => match content_range(answer) {
-            Some((start, total)) if start == offset && total.is_none_or(|t| t == blob.size) => {
-                (Part::Rest, blob.size - offset)
-            }
-            _ => {
-                return Part::Wrong(format!(
-                    "{authority} sends another range than was asked for"
-                ));
-            }
-        },
-        416 => return Part::Unsatisfiable,
-        _ => return Part::Other,
-    };
-    match answer.length() {
-        Some(length) if length != expected => Part::Wrong(format!(
-            "{authority} offers {length} bytes where {expected} were promised"
-        )),
-        _ => part,
-    }
-}
-
-/// `bytes 100-199/200`: where it begins, and how long the whole is.
-fn content_range(answer: &Answer) -> Option<(u64, Option<u64>)> {
-    let range = answer.header("content-range")?.strip_prefix("bytes ")?;
-    let (range, total) = range.split_once('/')?;
-    let start = range.split_once('-')?.0.trim().parse().ok()?;
-    Some((start, total.trim().parse().ok()))
-}
-
-fn skip(mut stream: Stream, count: u64) -> std::result::Result<Stream, Broken> {
-    let skipped = std::io::copy(&mut stream.by_ref().take(count), &mut std::io::sink());
-    match skipped {
-        Ok(skipped) if skipped == count => Ok(stream),
-        Ok(skipped) => Err(ended_early(stream.authority(), count - skipped)),
-        Err(error) => Err(stream.explain(error)),
-    }
-}
-
-fn ended_early(authority: &str, left: u64) -> Broken {
-    let message = format!("{authority}: the connection ended {left} bytes early");
-    Broken {
-        may_pass: true,
-        ..Broken::from(Error::new(ErrorKind::Unreachable, message))
-    }
-}
-
-fn wrong_size(blob: &Descriptor, why: &str) -> Error {
+/// What a blob's threads end with when another blob has failed.
+pub(super) fn given_up() -> Error {
     Error::new(
-        ErrorKind::Corrupt,
-        format!(
-            "content {} is not what its descriptor promises: {why}",
-            blob.digest
-        ),
+        ErrorKind::Unreachable,
+        "given up, since another part has failed",
     )
+}
+
+fn is_of_the_network(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::NoSpace | ErrorKind::System)
 }
 
 struct Memory(Vec<u8>);

@@ -8,6 +8,7 @@ use ureq::http::Method;
 
 use super::exchange::{Broken, Home, Request};
 use super::grants::{Grants, lock};
+use super::pace::Connections;
 use super::settings::Settings;
 use super::settings::hosts::{Capability, Place, Scheme, registry_host};
 use super::url::{Origin, Url};
@@ -21,6 +22,7 @@ pub struct Client {
     registries: Mutex<HashMap<String, Arc<[Arc<Endpoint>]>>>,
     homes: Mutex<HashMap<Origin, Arc<Home>>>,
     pub(super) grants: Grants,
+    pub(super) connections: Connections,
     told: Mutex<HashSet<String>>,
 }
 
@@ -46,6 +48,7 @@ impl Client {
             registries: Mutex::default(),
             homes: Mutex::default(),
             grants: Grants::default(),
+            connections: Connections::default(),
             told: Mutex::default(),
         }
     }

@@ -14,6 +14,9 @@ use super::settings::{Settings, Timeouts, hosts::TlsFiles};
 use super::url::{Origin, Url};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Connections to one host that are kept for the next request, at least.
+const IDLE: usize = 3;
+
 /// Whom one talks to: connections, with the encryption that was configured for it.
 #[derive(Debug)]
 pub(super) struct Home {
@@ -105,6 +108,7 @@ impl Home {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
+            .max_idle_connections_per_host(settings.ranges.connections.max(IDLE))
             .timeout_resolve(Some(timeouts.connect))
             .timeout_connect(Some(connect))
             .timeout_send_request(Some(timeouts.stall))

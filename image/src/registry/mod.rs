@@ -8,6 +8,9 @@
 //!                                                       └ exchange: one request, one answer
 //! ```
 //!
+//! Blobs come over one connection (`blobs.rs`); what is large and slow over several, piece by
+//! piece (`pace.rs` says when, `pieces.rs` how).
+//!
 //! What must never happen stands in `send.rs`. Everything that is received is bounded: heads and
 //! documents by size, streams by the size that a descriptor promised, waits by
 //! [`settings::Timeouts`].
@@ -22,7 +25,10 @@ mod grants;
 mod lists;
 pub mod login;
 mod manifests;
+mod pace;
+mod pieces;
 pub(crate) mod problem;
+mod range;
 mod repository;
 mod retry;
 mod send;

@@ -99,6 +99,28 @@ impl Writer {
         self.descriptor.size
     }
 
+    /// A file without a name beside it, for bytes that have arrived before their turn. It is
+    /// gone with its last descriptor, whoever is killed.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn spool(&self) -> Result<File> {
+        let ingest = &self.store.layout().ingest;
+        for number in 0_u64.. {
+            let name = unnamed(number);
+            if let Some(file) = ingest.create_file(&name)? {
+                // A sweep may have been faster: its name is all that it takes.
+                ingest.remove(&name)?;
+                return Ok(file);
+            }
+        }
+        Err(failed(
+            "spool",
+            &self.name,
+            io::Error::other("no name is left"),
+        ))
+    }
+
     /// Throws away what is there: the next byte is the first.
     ///
     /// # Errors
@@ -223,13 +245,17 @@ pub struct UnnamedWriter {
 
 const UNNAMED: &str = "unnamed-";
 
+fn unnamed(number: u64) -> String {
+    format!("{UNNAMED}{}-{number}", std::process::id())
+}
+
 /// Begins content without a name; see [`Store::writer_unnamed`].
 pub(super) fn begin_unnamed(store: &Store) -> Result<UnnamedWriter> {
     sweep(store, |name| name.starts_with(UNNAMED))?;
     let ingest = &store.layout().ingest;
     let mut number: u64 = 0;
     let (file, name) = loop {
-        let name = format!("{UNNAMED}{}-{number}", std::process::id());
+        let name = unnamed(number);
         number += 1;
         let Some(file) = ingest.create_file(&name)? else {
             continue;

@@ -45,6 +45,8 @@ pub(crate) enum Step {
     Send(Vec<u8>),
     /// The same bytes so many times.
     Repeat(Vec<u8>, usize),
+    /// So many of the bytes, then this pause, and so on: a connection that is slow.
+    Paced(Vec<u8>, usize, Duration),
     /// Nothing more, for as long as the test lasts.
     Stall,
 }
@@ -197,6 +199,10 @@ fn serve(
         let sent = match step {
             Step::Send(bytes) => stream.write_all(&bytes).and_then(|()| stream.flush()),
             Step::Repeat(bytes, times) => (0..times).try_for_each(|_| stream.write_all(&bytes)),
+            Step::Paced(bytes, length, pause) => bytes.chunks(length).try_for_each(|piece| {
+                std::thread::sleep(pause);
+                stream.write_all(piece).and_then(|()| stream.flush())
+            }),
             Step::Stall => {
                 while !stop.load(Ordering::SeqCst) {
                     std::thread::sleep(Duration::from_millis(10));

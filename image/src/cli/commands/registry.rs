@@ -21,6 +21,7 @@ pub(crate) fn client(options: &RegistryOptions, registries: &[&str]) -> Result<C
         .hosts
         .skip_verify
         .extend(options.skip_verify.iter().cloned());
+    settings.ranges.connections = options.connections;
     if let Some(directory) = &options.certs_dir {
         settings.hosts.directories.insert(0, directory.clone());
     }

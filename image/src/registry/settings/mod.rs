@@ -36,6 +36,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How often something is tried.
     pub retry: Retry,
+    /// When blobs come over several connections.
+    pub ranges: Ranges,
 }
 
 impl Default for Settings {
@@ -49,6 +51,7 @@ impl Default for Settings {
             roots: Roots::default(),
             timeouts: Timeouts::default(),
             retry: Retry::default(),
+            ranges: Ranges::default(),
         }
     }
 }
@@ -146,6 +149,39 @@ impl Default for Retry {
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(60),
         }
+    }
+}
+
+/// When one blob is fetched piece by piece over several connections: if much of it is missing,
+/// the registry has pieces of blobs, and one connection is slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranges {
+    /// How many connections a client uses for pieces, for all blobs together; with less than two
+    /// every blob comes over one.
+    pub connections: usize,
+    /// A blob of which no more bytes than these are missing comes over one.
+    pub larger_than: u64,
+    /// How many bytes a piece has; at least one. Twice as many pieces as connections are kept on
+    /// disk until it is their turn.
+    pub piece: u64,
+    /// A connection that brings so many bytes in a second needs no others.
+    pub fast: u64,
+}
+
+impl Default for Ranges {
+    fn default() -> Self {
+        Self {
+            connections: 6,
+            larger_than: 16 << 20,
+            piece: 4 << 20,
+            fast: 32 << 20,
+        }
+    }
+}
+
+impl Ranges {
+    pub(crate) fn piece(self) -> u64 {
+        self.piece.max(1)
     }
 }
 
