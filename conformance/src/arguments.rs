@@ -10,10 +10,12 @@ usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format t
                    [--area NAME]... [--against PATH] [--seed N] [--count N]
                    [--view host|v1|v2] [--systemd-cgroup] [--long]
                    [--old-kernel] [--without CALL,...] [--known FILE [--update]] [--progress]
+                   [--jobs N] [--times]
        conformance list
 
 --runtime  the OCI runtime to measure: any binary with runc's command line
---suite    only this suite; --area: only this area; --case: only cases whose names begin so
+--suite    only this suite; --area: only this area; --case: only the case of
+           this name, or if there is none those whose names begin so
 --format   text for a person (with progress on standard error), json: one array on standard
            output alone, md: a table
 --against  the runtime to compare with in the suite differential (runc if it is there); --peer is
@@ -29,6 +31,8 @@ usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format t
 --known    a list of cases that are known to fail: only what differs from it is a failure;
            --update runs everything twice and writes the list anew, a strict one only shorter
 --progress a line for each case on standard error, whatever the format
+--jobs     so many cases side by side (as many as there are processors)
+--times    also where the time went, by suite and the slowest cases, on standard error
 
 Exit status: 0 when every case passed or was skipped, 1 when one failed (with --known: when one
 differs from the list), 2 when nothing was told.";
@@ -88,6 +92,10 @@ pub struct Arguments {
     pub known: Option<PathBuf>,
     /// Whether that list is written anew.
     pub is_update: bool,
+    /// Whether it is said where the time went.
+    pub shows_times: bool,
+    /// How many cases run side by side; as many as there are processors without a number.
+    pub jobs: Option<usize>,
     /// Whether each case has its line, whatever the format.
     pub shows_progress: bool,
 }
@@ -121,6 +129,7 @@ impl Arguments {
                     let missing = arguments.missing.take().unwrap_or_default();
                     arguments.missing = Some(missing.named(value)?);
                 }
+                "--jobs" => arguments.jobs = Some(jobs(flag, value)?),
                 "--known" => arguments.known = Some(value.into()),
                 "--view" => arguments.view = view(value)?,
                 _ => return Err(format!("unknown argument {flag}")),
@@ -135,12 +144,21 @@ impl Arguments {
         Ok(arguments)
     }
 
+    /// How many cases run side by side. Two for each processor would not hurt, but that some wait
+    /// for a moment of the kernel's.
+    #[must_use]
+    pub fn jobs(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.jobs.unwrap_or_else(processors)
+    }
+
     /// Whether a word is a flag without a value, which is set then.
     fn take_switch(&mut self, flag: &str) -> bool {
         match flag {
             "--long" => self.is_long = true,
             "--systemd-cgroup" => self.is_systemd = true,
             "--update" => self.is_update = true,
+            "--times" => self.shows_times = true,
             "--progress" => self.shows_progress = true,
             "--old-kernel" => {
                 let missing = self.missing.take().unwrap_or_default();
@@ -149,6 +167,13 @@ impl Arguments {
             _ => return false,
         }
         true
+    }
+}
+
+fn jobs(flag: &str, word: &str) -> Result<usize, String> {
+    match word.parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => Err(format!("{flag} {word}: not a number of cases")),
     }
 }
 

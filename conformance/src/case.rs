@@ -35,6 +35,8 @@ pub struct Case {
     /// The properties of config.json that it is about, as the schema names them:
     /// `linux.seccomp.syscalls[].names`.
     pub properties: Vec<String>,
+    /// Whether a runtime that fails it may change what other cases look at: it runs alone.
+    pub is_alone: bool,
     /// How to see whether it holds.
     pub check: Check,
 }
@@ -60,8 +62,16 @@ impl Case {
             name: name.into(),
             sentence: sentence.into(),
             properties: Vec::new(),
+            is_alone: false,
             check: Box::new(check),
         }
+    }
+
+    /// The same, while no other case runs.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.is_alone = true;
+        self
     }
 
     /// The same, about this property of config.json too.

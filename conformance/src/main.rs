@@ -6,10 +6,11 @@
 )]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use conformance::arguments::{self, Arguments, Format};
 use conformance::known::Known;
-use conformance::outcome::Outcome;
+use conformance::outcome::{Outcome, Result as Told};
 use conformance::{inside, report, setting, suites, theatre};
 
 fn main() -> ExitCode {
@@ -52,6 +53,11 @@ fn measure(arguments: &Arguments) -> ExitCode {
 fn tell(arguments: &Arguments) -> Result<bool, String> {
     let known = arguments.known.as_deref().map(Known::read).transpose()?;
     let rounds = theatre::play(arguments, if arguments.is_update { 2 } else { 1 })?;
+    if let (true, Some(last)) = (arguments.shows_times, rounds.last()) {
+        eprint!("{}", report::times::render(last));
+    }
+    let untimed = |round: Vec<(Told, Duration)>| round.into_iter().map(|(told, _)| told).collect();
+    let rounds: Vec<Vec<Told>> = rounds.into_iter().map(untimed).collect();
     let results = rounds.last().cloned().unwrap_or_default();
     let name = arguments.runtime.display().to_string();
     match arguments.format {

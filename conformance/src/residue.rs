@@ -34,6 +34,24 @@ pub fn runs(file: &Path, name: &str) -> bool {
     })
 }
 
+/// Kills what is in the cgroups of a case, whatever it has called them behind its marker, and
+/// removes them.
+pub fn remove_cgroups_of(marker: &str) {
+    let start = format!("{marker}-");
+    let tops = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+    let hierarchies = tops.flatten().map(|entry| entry.path());
+    let hierarchies = hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]);
+    let all = hierarchies.flat_map(|hierarchy| std::fs::read_dir(hierarchy).into_iter().flatten());
+    let names = all
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names: std::collections::BTreeSet<String> =
+        names.filter(|name| name.starts_with(&start)).collect();
+    for name in names {
+        remove_cgroups(&name);
+    }
+}
+
 /// Kills what is in the cgroups of this name, and removes them.
 pub fn remove_cgroups(name: &str) {
     for cgroup in cgroups(name) {

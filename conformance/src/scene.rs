@@ -33,10 +33,20 @@ pub struct Stage {
     pub count: Option<u64>,
     /// This program, as it is put into root filesystems.
     pub probe: PathBuf,
+    /// An empty directory, where each case's host is put together.
+    pub shelter: PathBuf,
     /// Where cases have their directories.
     pub directory: PathBuf,
     /// The first part of the name of everything that is made.
     pub marker: String,
+}
+
+impl Stage {
+    /// The first part of the name of everything that the case with this number makes.
+    #[must_use]
+    pub fn marker_of(&self, number: usize) -> String {
+        format!("{}-{number}", self.marker)
+    }
 }
 
 /// One case's part of it.
@@ -55,7 +65,7 @@ impl<'a> Scene<'a> {
     /// The scene of the case with this number.
     #[must_use]
     pub fn new(stage: &'a Stage, number: usize) -> Self {
-        let marker = format!("{}-{number}", stage.marker);
+        let marker = stage.marker_of(number);
         let directory = stage.directory.join(number.to_string());
         std::fs::create_dir_all(&directory).expect("a directory can be made");
         let runtime = Runtime::new(&stage.runtime, &directory.join("root"), &stage.manner);

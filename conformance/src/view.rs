@@ -35,10 +35,7 @@ pub(crate) fn show(view: View) -> Result<(), String> {
 
 /// Mounts that are shared among themselves if the host's were: runtimes meet what they would.
 fn own_mounts() -> nix::Result<()> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let was_shared = mounts
-        .lines()
-        .any(|line| line.split(' ').nth(4) == Some("/") && line.contains(" shared:"));
+    let was_shared = is_root_shared();
     unshare(CloneFlags::CLONE_NEWNS)?;
     let change = |flags| mount(None::<&str>, "/", None::<&str>, flags, None::<&str>);
     change(MsFlags::MS_REC | MsFlags::MS_SLAVE)?;
@@ -46,4 +43,12 @@ fn own_mounts() -> nix::Result<()> {
         change(MsFlags::MS_REC | MsFlags::MS_SHARED)?;
     }
     Ok(())
+}
+
+/// Whether what is mounted in the root is seen in other mount namespaces, too.
+pub(crate) fn is_root_shared() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some("/") && line.contains(" shared:"))
 }
