@@ -10,7 +10,7 @@ usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format t
                    [--area NAME]... [--against PATH] [--seed N] [--count N]
                    [--view host|v1|v2] [--systemd-cgroup] [--long]
                    [--old-kernel] [--without CALL,...] [--known FILE [--update]] [--progress]
-                   [--jobs N] [--times]
+                   [--jobs N] [--times] [--called WORDS]
        conformance list
 
 --runtime  the OCI runtime to measure: any binary with runc's command line
@@ -29,9 +29,10 @@ usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format t
            the system calls that are newer than Linux 5.10 are answered ENOSYS; --without: these
            ones. A case passes, too, where the runtime refuses and names what is missing
 --known    a list of cases that are known to fail: only what differs from it is a failure;
-           --update runs everything twice and writes the list anew, a strict one only shorter
+           --update runs everything three times and writes the list anew, a strict one only shorter
 --progress a line for each case on standard error, whatever the format
 --jobs     so many cases side by side (as many as there are processors)
+--called   how this program is called where commands are shown (by its path)
 --times    also where the time went, by suite and the slowest cases, on standard error
 
 Exit status: 0 when every case passed or was skipped, 1 when one failed (with --known: when one
@@ -92,6 +93,10 @@ pub struct Arguments {
     pub known: Option<PathBuf>,
     /// Whether that list is written anew.
     pub is_update: bool,
+    /// Those words that say how and where cases run, for a command that repeats one.
+    pub manner: Vec<String>,
+    /// How this program was called, for the same command; by its path without a word.
+    pub called: Option<String>,
     /// Whether it is said where the time went.
     pub shows_times: bool,
     /// How many cases run side by side; as many as there are processors without a number.
@@ -111,12 +116,19 @@ impl Arguments {
         let mut words = words.iter();
         while let Some(flag) = words.next() {
             if arguments.take_switch(flag) {
+                if is_manner(flag) {
+                    arguments.manner.push(flag.clone());
+                }
                 continue;
             }
             let value = words
                 .next()
                 .ok_or(format!("{flag} needs a value, or is unknown"))?;
+            if is_manner(flag) {
+                arguments.manner.extend([flag.clone(), value.clone()]);
+            }
             match flag.as_str() {
+                "--called" => arguments.called = Some(value.clone()),
                 "--runtime" => arguments.runtime = value.into(),
                 "--suite" => arguments.suites.push(value.clone()),
                 "--area" => arguments.areas.push(value.clone()),
@@ -168,6 +180,20 @@ impl Arguments {
         }
         true
     }
+}
+
+/// Whether a flag says how and where cases run, and not which.
+fn is_manner(flag: &str) -> bool {
+    let flags = [
+        "--view",
+        "--systemd-cgroup",
+        "--long",
+        "--old-kernel",
+        "--without",
+        "--against",
+        "--peer",
+    ];
+    flags.contains(&flag)
 }
 
 fn jobs(flag: &str, word: &str) -> Result<usize, String> {

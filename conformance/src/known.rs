@@ -3,6 +3,7 @@
 //! ```text
 //! # A comment.
 //! at most 2
+//! of runc version 1.1.5
 //! spec/net-device                 network devices are not moved yet
 //! spec/limit-holds @v2            in that setting only; more words: @v2,old-kernel
 //! ~ cli/events @hybrid            may do either, and why
@@ -11,7 +12,8 @@
 //! A case that fails and is not listed is a surprise, and so is a listed one that passes: lists
 //! shrink. With `at most` a list is a strict one: it has exactly as many cases as it says, each
 //! with a reason, and none that may do either. So it can't grow but by that number, which a
-//! reviewer sees.
+//! reviewer sees. With `of` a list is about the version of the runtime whose `--version` begins so:
+//! another one is shown, and not judged by it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,6 +26,8 @@ use crate::outcome::{Outcome, Result as Told};
 pub struct Known {
     /// How many cases a strict list has.
     pub at_most: Option<usize>,
+    /// The first line of `--version` of the runtime that it is about.
+    pub version: Option<String>,
     /// Its lines.
     pub entries: Vec<Entry>,
 }
@@ -46,10 +50,8 @@ pub struct Entry {
 pub enum Surprise {
     /// A case fails and is not listed.
     Failed {
-        /// `suite/case`.
-        name: String,
-        /// What was expected and seen.
-        detail: String,
+        /// It.
+        told: Box<Told>,
     },
     /// A listed case passes.
     Passed(String),
@@ -60,10 +62,7 @@ pub enum Surprise {
 impl fmt::Display for Surprise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed { name, detail } => {
-                let detail = detail.replace('\n', "\n    ");
-                write!(f, "{name} fails and is not listed\n    {detail}")
-            }
+            Self::Failed { told } => write!(f, "{} fails and is not listed", told.name()),
             Self::Passed(name) => write!(f, "{name} passes: take it from the list"),
             Self::NoSuchCase(name) => write!(f, "{name} is listed, and there is no such case"),
         }
@@ -92,15 +91,16 @@ impl Known {
         let lines = text.lines().map(str::trim).enumerate();
         for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
             let at_line = |why: String| format!("line {}: {why}", number + 1);
-            match line.strip_prefix("at most ") {
-                Some(count) => {
+            match (line.strip_prefix("at most "), line.strip_prefix("of ")) {
+                (_, Some(version)) => known.version = Some(version.to_owned()),
+                (Some(count), _) => {
                     known.at_most = Some(
                         count
                             .parse()
                             .map_err(|_| at_line(format!("{count} is no number")))?,
                     )
                 }
-                None => known.entries.push(Entry::parse(line).map_err(at_line)?),
+                (None, None) => known.entries.push(Entry::parse(line).map_err(at_line)?),
             }
         }
         known.check()?;
@@ -187,10 +187,21 @@ impl Known {
             .lines()
             .take_while(|line| line.is_empty() || line.starts_with('#'));
         let at_most = self.at_most.map(|count| format!("at most {count}"));
+        let version = self.version.as_ref().map(|version| format!("of {version}"));
         let entries = self.entries.iter().map(Entry::to_string);
-        let lines = head.map(str::to_owned).chain(at_most).chain(entries);
+        let lines = head
+            .map(str::to_owned)
+            .chain(at_most)
+            .chain(version)
+            .chain(entries);
         let text: String = lines.map(|line| line + "\n").collect();
         std::fs::write(path, text).map_err(failed)
+    }
+
+    /// Whether the list is about the runtime that says this of its version.
+    #[must_use]
+    pub fn is_about(&self, version: &str) -> bool {
+        self.version.as_ref().is_none_or(|own| own == version)
     }
 
     /// What of these results, seen in this setting, is not as listed. Names that no case has are
@@ -218,8 +229,7 @@ impl Known {
         let entry = self.entry(&name, setting);
         match (result.outcome, entry) {
             (Outcome::Fail, None) => Some(Surprise::Failed {
-                name,
-                detail: result.detail.clone(),
+                told: Box::new(result.clone()),
             }),
             // A refusal, where system calls were taken away, is no proof that it holds with them.
             (Outcome::Pass, Some(entry)) if !entry.is_either && !result.is_refusal() => {
@@ -330,14 +340,8 @@ mod tests {
     fn a_failure_that_is_not_listed_is_a_surprise() {
         let results = [told("s/a", Outcome::Fail), told("s/b", Outcome::Fail)];
         let seen = surprises("s/a", &results, "v2");
-        let detail = String::new();
-        assert_eq!(
-            seen,
-            [Surprise::Failed {
-                name: "s/b".to_owned(),
-                detail
-            }]
-        );
+        let told = Box::new(told("s/b", Outcome::Fail));
+        assert_eq!(seen, [Surprise::Failed { told }]);
     }
 
     #[test]
@@ -348,6 +352,14 @@ mod tests {
             [Surprise::Passed("s/a".to_owned())]
         );
         assert_eq!(surprises("s/a", &[told("s/a", Outcome::Skip)], "v2"), []);
+    }
+
+    #[test]
+    fn a_list_is_about_the_version_that_it_names() {
+        let list = Known::parse("of runc version 1.1.5\ns/a").unwrap();
+        assert!(list.is_about("runc version 1.1.5"));
+        assert!(!list.is_about("runc version 1.1.50"));
+        assert!(Known::parse("s/a").unwrap().is_about("anything"));
     }
 
     #[test]

@@ -9,9 +9,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use conformance::arguments::{self, Arguments, Format};
-use conformance::known::Known;
+use conformance::known::{Known, Surprise};
 use conformance::outcome::{Outcome, Result as Told};
+use conformance::report::again::Again;
 use conformance::{inside, report, setting, suites, theatre};
+
+/// How often everything is run for a new list: what races does not do the same each time.
+const ROUNDS: usize = 3;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -52,17 +56,23 @@ fn measure(arguments: &Arguments) -> ExitCode {
 /// Runs the cases and writes what came of them; true when no case failed that is not known to.
 fn tell(arguments: &Arguments) -> Result<bool, String> {
     let known = arguments.known.as_deref().map(Known::read).transpose()?;
-    let rounds = theatre::play(arguments, if arguments.is_update { 2 } else { 1 })?;
+    let rounds = theatre::play(arguments, if arguments.is_update { ROUNDS } else { 1 })?;
     if let (true, Some(last)) = (arguments.shows_times, rounds.last()) {
         eprint!("{}", report::times::render(last));
     }
     let untimed = |round: Vec<(Told, Duration)>| round.into_iter().map(|(told, _)| told).collect();
     let rounds: Vec<Vec<Told>> = rounds.into_iter().map(untimed).collect();
     let results = rounds.last().cloned().unwrap_or_default();
+    let again = Again::new(arguments);
     let name = arguments.runtime.display().to_string();
     match arguments.format {
-        Format::Text => print!("{}", report::text::render(&name, &results)),
-        Format::Markdown => print!("{}", report::markdown::render(&[(name, results.clone())])),
+        Format::Text => print!("{}", report::text::render(&name, &results, &again)),
+        Format::Markdown => {
+            print!(
+                "{}",
+                report::markdown::render(&[(name.clone(), results.clone())])
+            );
+        }
         Format::Json => {
             println!(
                 "{}",
@@ -70,11 +80,13 @@ fn tell(arguments: &Arguments) -> Result<bool, String> {
             );
         }
     }
-    let Some(known) = known else {
+    let Some(mut known) = known else {
         return Ok(results.iter().all(|result| result.outcome != Outcome::Fail));
     };
     let setting = setting::words(arguments);
+    let version = theatre::version(&arguments.runtime)?;
     if let (true, Some(path)) = (arguments.is_update, &arguments.known) {
+        known.version = known.version.map(|_| version);
         known.updated(&rounds, &setting).write(path)?;
         return Ok(true);
     }
@@ -89,6 +101,13 @@ fn tell(arguments: &Arguments) -> Result<bool, String> {
     }
     for surprise in &surprises {
         eprintln!("{surprise}");
+        if let Surprise::Failed { told } = surprise {
+            eprint!("{}", report::text::failure(told, &again));
+        }
     }
-    Ok(surprises.is_empty())
+    if known.is_about(&version) {
+        return Ok(surprises.is_empty());
+    }
+    eprintln!("{name} is not judged: it is {version:?}, and the list is of another version");
+    Ok(true)
 }

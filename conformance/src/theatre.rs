@@ -189,6 +189,18 @@ fn stage(arguments: &Arguments, directory: &Path) -> Result<Stage, String> {
     })
 }
 
+/// The first line of what a runtime says of its version.
+///
+/// # Errors
+///
+/// When there is no such program.
+pub fn version(runtime: &Path) -> Result<String, String> {
+    let mut command = std::process::Command::new(find(runtime)?);
+    let finished = crate::run::finish(command.arg("--version"), b"", crate::run::LIMIT);
+    let line = finished.stdout.lines().next().unwrap_or_default();
+    Ok(line.to_owned())
+}
+
 /// The absolute path of a program, which may be a name on PATH.
 pub(crate) fn find(program: &Path) -> Result<std::path::PathBuf, String> {
     let candidates = match program.components().count() {

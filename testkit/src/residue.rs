@@ -13,6 +13,18 @@ use crate::runtime::Runtime;
 /// in its own time.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Parameters of the kernel.
+const PARAMETERS: [&str; 8] = [
+    "kernel/core_pattern",
+    "kernel/domainname",
+    "kernel/hostname",
+    "kernel/modprobe",
+    "kernel/msgmax",
+    "kernel/shmmax",
+    "kernel/sysrq",
+    "net/ipv4/ip_default_ttl",
+];
+
 /// A snapshot of the host, to compare with later.
 #[derive(Debug)]
 pub struct Residue {
@@ -24,7 +36,8 @@ pub struct Residue {
 enum Scope {
     /// Only what carries this word, and descriptors of this process that lead to it.
     Marked(String),
-    /// What does not come and go by itself: mounts, cgroups and network devices.
+    /// What does not come and go by itself: mounts, cgroups and network devices; what a hostile
+    /// container would change.
     Host,
 }
 
@@ -43,8 +56,9 @@ impl Residue {
         Self::start(Scope::Marked(marker.as_str().to_owned()))
     }
 
-    /// Watches the whole host's mounts, cgroups and network devices. For a machine where
-    /// nothing else runs.
+    /// Watches the whole host's mounts, cgroups and network devices, its names, the parameters that
+    /// escapes write to, the null device's owner and what is in `/`. For a machine where nothing
+    /// else runs.
     #[must_use]
     pub fn watch_host() -> Self {
         Self::start(Scope::Host)
@@ -113,6 +127,8 @@ impl Scope {
             kinds.push(kind("key", keys()));
             kinds.push(kind("process", processes(word)));
             kinds.push(kind("descriptor", descriptors()));
+        } else {
+            kinds.push(kind("change", facts()));
         }
         kinds
     }
@@ -149,6 +165,22 @@ fn cgroups() -> Vec<String> {
         open.extend(entries(&directory).into_iter().filter(is_real));
     }
     found
+}
+
+/// What a container that got out would change of the host, or make there.
+fn facts() -> Vec<String> {
+    use std::os::unix::fs::MetadataExt;
+    let value = |name: &&str| {
+        let text = fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap_or_default();
+        format!("{name} is {}", text.trim())
+    };
+    let mut facts: Vec<String> = PARAMETERS.iter().map(value).collect();
+    facts.extend(names("/").into_iter().map(|name| format!("/{name}")));
+    if let Ok(null) = fs::metadata("/dev/null") {
+        let (owner, mode) = ((null.uid(), null.gid()), null.mode());
+        facts.push(format!("/dev/null is of {owner:?} with mode {mode:o}"));
+    }
+    facts
 }
 
 /// Bound unix sockets, by path or abstract name.
@@ -298,6 +330,19 @@ mod tests {
         fs::remove_dir(&cgroup).expect("an empty cgroup can be removed");
         assert_eq!(found, format!("left cgroup: {}\n", cgroup.display()));
         residue.assert_none(&[]);
+    }
+
+    #[test]
+    fn a_directory_in_the_root_is_found() {
+        crate::needs!(Root);
+        let residue = Residue::watch_host();
+        let directory = PathBuf::from(format!("/{}", Marker::new("root").as_str()));
+        fs::create_dir(&directory).expect("root can make a directory");
+        let found = residue.difference();
+        fs::remove_dir(&directory).expect("an empty directory can be removed");
+        let line = format!("left change: {}\n", directory.display());
+        assert!(found.contains(&line), "{found}");
+        assert!(!residue.difference().contains(&line));
     }
 
     #[test]

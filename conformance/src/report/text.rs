@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::again::Again;
 use super::markdown::{Count, counts};
 use crate::outcome::{Outcome, Result};
 
@@ -67,7 +68,7 @@ pub fn summary(name: &str, results: &[Result]) -> String {
 
 /// The summary and the failures.
 #[must_use]
-pub fn render(runtime: &str, results: &[Result]) -> String {
+pub fn render(runtime: &str, results: &[Result], again: &Again) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     for ((suite, area), count) in counts(results) {
@@ -95,16 +96,20 @@ pub fn render(runtime: &str, results: &[Result]) -> String {
         .iter()
         .filter(|result| result.outcome == Outcome::Fail)
     {
-        writeln!(text, "\nFAILED {}/{}", result.suite, result.case).ok();
-        writeln!(text, "  {}", result.sentence).ok();
-        for line in result.detail.lines() {
-            writeln!(text, "  {line}").ok();
-        }
-        let case = format!("--suite {} --case {}", result.suite, result.case);
-        writeln!(text, "  again: conformance --runtime {runtime} {case}").ok();
+        writeln!(text, "\nFAILED {}", result.name()).ok();
+        text += &failure(result, again);
     }
     writeln!(text, "\n{}", summary(runtime, results)).ok();
     text
+}
+
+/// A failure: the sentence, what was expected and seen, and the command that repeats it.
+#[must_use]
+pub fn failure(result: &Result, again: &Again) -> String {
+    let lines = result.sentence.lines().chain(result.detail.lines());
+    let again = format!("again: {}", again.command(result));
+    let lines = lines.chain([again.as_str()]);
+    lines.map(|line| format!("  {line}\n")).collect()
 }
 
 fn bar(passed: usize, told: usize, width: usize) -> String {

@@ -5,10 +5,11 @@ use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use serde_json::Value;
 use testkit::needs;
+
+use crate::program::program;
 
 /// A runtime that is broken in one place.
 #[derive(Clone, Copy, Debug)]
@@ -229,31 +230,4 @@ fn failures(suite: &str, runtime: &Path, names: &[&str]) -> (BTreeSet<String>, B
         assert!(is_known, "no case {name}");
     }
     (of(|outcome| outcome == "fail"), told)
-}
-
-/// The program as it is used: static, since it runs in root filesystems that have nothing else.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static");
-        let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "conformance",
-                "--target",
-                &target,
-            ])
-            .arg("--target-dir")
-            .arg(&directory)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "the static program can't be built: rustup target add {target}"
-        );
-        directory.join(target).join("debug/conformance")
-    })
 }

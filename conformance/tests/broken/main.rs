@@ -16,5 +16,7 @@ mod linux;
 mod mounts;
 mod old_kernel;
 mod process;
+#[path = "../program/mod.rs"]
+mod program;
 mod runtime_tools;
 mod security;

@@ -1,9 +1,6 @@
 //! `cargo xtask conformance`: any runtime, measured by the same cases; without one, tare beside
 //! its peers.
 
-use std::os::unix::fs::{MetadataExt, chown};
-use std::path::Path;
-
 use conformance::arguments::{Format, format};
 use conformance::outcome::Result as Told;
 use conformance::report;
@@ -12,6 +9,7 @@ use crate::{Error, nothing_more, take_flag, take_value};
 
 pub(crate) mod guest;
 pub(crate) mod program;
+mod readme;
 
 use program::{Built, Measured, Run};
 
@@ -77,45 +75,23 @@ fn take_format(arguments: &mut Vec<String>) -> Result<Format, Error> {
     Ok(format(asked.as_deref().unwrap_or("text"))?)
 }
 
-/// What of the peers is run by `cargo xtask test`, which has not the time for all of it: all that
-/// they fail by waiting in vain is left to `cargo xtask conformance`.
-const PEERS: [(usize, &[&str]); 2] = [
-    (1, &["spec", "cli", "runtime-tools", "differential"]),
-    (2, &["spec"]),
-];
-
-/// The suite of `cargo xtask test`: every case on tare, the specification's in further settings,
-/// each compared with tare's list.
+/// The suite of `cargo xtask test`: every case on tare, runc and crun, and the specification's on
+/// tare in further settings, each compared with its runtime's list; and the README's table.
 pub(crate) fn suite() -> Result<bool, Error> {
     let built = Built::make()?;
-    let mut measured = all(&built, &COLUMNS[..1], &[])?;
-    measured.extend(all(&built, &FURTHER, &suites(&["spec"]))?);
-    for measured in &measured {
+    let columns = all(&built, &COLUMNS, &[])?;
+    let further = all(&built, &FURTHER, &suites(&["spec"]))?;
+    for measured in columns.iter().chain(&further) {
         println!(
             "{}",
             report::text::summary(&measured.name, &measured.results)
         );
     }
-    Ok(measured.iter().all(|measured| measured.is_as_known))
-}
-
-/// runc and crun by the same cases, for the record: what differs from their lists is said, and is
-/// no failure of ours.
-pub(crate) fn peers() -> Result<(), Error> {
-    let built = Built::make()?;
-    let null = Path::new("/dev/null");
-    let before = null.metadata()?;
-    for (index, names) in PEERS {
-        for measured in all(&built, &COLUMNS[index..=index], &suites(names))? {
-            println!(
-                "{}",
-                report::text::summary(&measured.name, &measured.results)
-            );
-        }
-    }
-    // crun 1.8 gives the host's null device to the root of a user namespace.
-    chown(null, Some(before.uid()), Some(before.gid()))?;
-    Ok(())
+    // Another version of a runtime has another table.
+    let is_current =
+        !columns.iter().all(|measured| measured.is_judged) || readme::is_as_measured(&columns)?;
+    let is_as_known = |measured: &Measured| measured.is_as_known;
+    Ok(is_current && columns.iter().chain(&further).all(is_as_known))
 }
 
 fn suites(names: &[&str]) -> Vec<String> {
@@ -127,11 +103,11 @@ fn all(built: &Built, runs: &[Run], options: &[String]) -> Result<Vec<Measured>,
     runs.iter().map(|run| built.measure(run, options)).collect()
 }
 
-/// Writes the lists of known failures anew: tare's only gets shorter.
+/// Writes the lists of known failures anew, of which tare's only gets shorter, and the README's
+/// table.
 fn update(built: &Built) -> Result<bool, Error> {
-    for run in &COLUMNS {
-        built.update(run)?;
-    }
+    let measured: Result<Vec<_>, _> = COLUMNS.iter().map(|run| built.update(run)).collect();
+    readme::update(&measured?)?;
     Ok(true)
 }
 

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use conformance::known::Known;
 use conformance::outcome::Result as Told;
 use testkit::find_program;
 
@@ -32,8 +33,10 @@ pub(crate) struct Run {
 pub(crate) struct Measured {
     pub(crate) name: String,
     pub(crate) results: Vec<Told>,
-    /// Whether exactly those cases failed that are listed.
+    /// Whether exactly those cases failed that are listed, or the list is about another version.
     pub(crate) is_as_known: bool,
+    /// Whether the list is about this version.
+    pub(crate) is_judged: bool,
 }
 
 impl Run {
@@ -86,6 +89,7 @@ impl Built {
 
     fn command(&self, runtime: &Path) -> Command {
         let mut command = Command::new(&self.program);
+        command.args(["--called", "cargo xtask conformance"]);
         command.arg("--runtime").arg(runtime);
         command
     }
@@ -110,26 +114,41 @@ impl Built {
         if std::io::stderr().is_terminal() {
             command.arg("--progress");
         }
-        let output = command.stderr(Stdio::inherit()).output()?;
-        let code = output.status.code();
-        if !matches!(code, Some(0 | 1)) {
-            return Err(format!("{}: nothing was measured", run.name).into());
-        }
+        let (code, results) = told(&mut command, run)?;
         Ok(Measured {
             name: run.name.to_owned(),
-            results: serde_json::from_slice(&output.stdout)?,
-            is_as_known: code == Some(0),
+            results,
+            is_as_known: code == 0,
+            is_judged: self.is_judged(run)?,
         })
     }
 
-    /// Writes a runtime's list anew.
-    pub(crate) fn update(&self, run: &Run) -> Result<(), Error> {
+    /// Whether a runtime's list is about the version that is here.
+    fn is_judged(&self, run: &Run) -> Result<bool, Error> {
+        let version = conformance::theatre::version(&self.runtime(run.runtime)?)?;
+        Ok(Known::read(&list_of(run.runtime))?.is_about(&version))
+    }
+
+    /// Writes a runtime's list anew; the results are those of the last round.
+    pub(crate) fn update(&self, run: &Run) -> Result<Measured, Error> {
         let mut command = self.command(&self.runtime(run.runtime)?);
         command.args(["--format", "json", "--progress", "--update", "--known"]);
         command.arg(list_of(run.runtime)).args(run.options);
-        match command.stdout(Stdio::null()).status()?.success() {
-            true => Ok(()),
-            false => Err(format!("{}: no list was written", run.name).into()),
-        }
+        let (_, results) = told(&mut command, run)?;
+        Ok(Measured {
+            name: run.name.to_owned(),
+            results,
+            is_as_known: true,
+            is_judged: true,
+        })
+    }
+}
+
+/// The exit status, which says whether something was measured, and the results.
+fn told(command: &mut Command, run: &Run) -> Result<(i32, Vec<Told>), Error> {
+    let output = command.stderr(Stdio::inherit()).output()?;
+    match output.status.code() {
+        Some(code @ (0 | 1)) => Ok((code, serde_json::from_slice(&output.stdout)?)),
+        _ => Err(format!("{}: nothing was measured", run.name).into()),
     }
 }

@@ -33,6 +33,9 @@ const CANARIES: [&str; 8] = [
     "directory/inner",
 ];
 
+/// What is expected of the host after a case.
+pub(super) const AS_BEFORE: &str = "a host that is as it was before";
+
 /// A canary tree, and what was noted before the case.
 #[derive(Debug)]
 pub(super) struct Ground {
@@ -101,7 +104,7 @@ impl Ground {
             return Ok(());
         }
         self.put_back(&now);
-        failed("a host that is as it was before", changed.join("; "))
+        failed(AS_BEFORE, changed.join("; "))
     }
 
     /// What a bad runtime has changed of the host's parameters is put back: who runs the cases
