@@ -14,6 +14,16 @@ use crate::{Error, nothing_more, take_flag, take_value};
 /// mount namespace of our own, the second kind is not there.
 const WITHOUT_UNIFIED: &str = "mount -t tmpfs tmpfs /sys/fs/cgroup/unified && exec \"$@\"";
 
+/// A new file system in a file, mounted where only the program sees it, for its temporary files.
+const ON_OWN_DISK: &str = "directory=$(mktemp -d) || exit
+    mount -o loop \"$0\" \"$directory\" && TMPDIR=\"$directory\" \"$@\"
+    status=$?
+    umount --lazy \"$directory\" && rmdir \"$directory\"
+    exit $status";
+
+/// How large that may get, in bytes; what isn't used takes no room.
+const DISK_BYTES: u64 = 16 << 30;
+
 /// Measures; true if it ran, and with `--check` if the promises are kept.
 pub(crate) fn bench(arguments: &[String]) -> Result<bool, Error> {
     let mut arguments = arguments.to_vec();
@@ -23,12 +33,13 @@ pub(crate) fn bench(arguments: &[String]) -> Result<bool, Error> {
     let rounds = take_value(&mut arguments, "--rounds")?;
     let json = take_value(&mut arguments, "--json")?;
     let check = take_flag(&mut arguments, "--check");
+    let without_docker = measures_image && take_flag(&mut arguments, "--without-docker");
     nothing_more(&arguments)?;
     if !Fact::Root.holds() {
         return Err("bench needs root: its peers' containers have no user namespace".into());
     }
     if measures_image {
-        return images(rounds, json, check);
+        return images(rounds, json, check, without_docker);
     }
     let binaries = build_static(&["runtime-cli", "shim", "benches"])?;
     if measures_shim {
@@ -89,28 +100,46 @@ fn shims(
 }
 
 /// tare-image against skopeo, umoci and Docker.
-fn images(rounds: Option<String>, json: Option<String>, check: bool) -> Result<bool, Error> {
-    for program in [
-        "skopeo",
-        "umoci",
-        "docker-registry",
-        "mmdebstrap",
-        "dockerd",
-    ] {
+fn images(
+    rounds: Option<String>,
+    json: Option<String>,
+    check: bool,
+    without_docker: bool,
+) -> Result<bool, Error> {
+    let docker = (!without_docker).then_some("dockerd");
+    let programs = ["skopeo", "umoci", "docker-registry", "mmdebstrap"];
+    for program in programs.into_iter().chain(docker) {
         if !Fact::Program(program).holds() {
             return Err(format!("bench --image needs the program {program}").into());
         }
     }
     let binaries = build_static(&["runtime-cli", "image", "benches"])?;
-    let mut benches = Command::new(binaries.join("image"));
+    let content = root_filesystem()?;
+    let disk = new_disk()?;
+    let mut benches = Command::new("unshare");
+    benches.args(["--mount", "--propagation", "private"]);
+    benches.args(["sh", "-c", ON_OWN_DISK]).arg(&disk);
+    benches.arg(binaries.join("image"));
     benches.arg("--tare").arg(&binaries);
-    benches.arg("--content").arg(root_filesystem()?);
+    benches.arg("--content").arg(content);
     benches.args(rounds.iter().flat_map(|rounds| ["--rounds", rounds]));
     benches.args(json.iter().flat_map(|json| ["--json", json]));
-    if check {
-        benches.arg("--check");
+    benches.args(check.then_some("--check"));
+    benches.args(without_docker.then_some("--without-docker"));
+    let status = benches.status()?;
+    std::fs::remove_file(&disk)?;
+    Ok(status.success())
+}
+
+/// A file with an ext4 that nobody has used yet.
+fn new_disk() -> Result<PathBuf, Error> {
+    let path = target_directory().join("bench-disk.img");
+    std::fs::File::create(&path)?.set_len(DISK_BYTES)?;
+    let mut mkfs = Command::new("mkfs.ext4");
+    if !mkfs.args(["-q", "-F"]).arg(&path).status()?.success() {
+        return Err("mkfs.ext4 failed".into());
     }
-    Ok(benches.status()?.success())
+    Ok(path)
 }
 
 /// A root filesystem of Debian with tens of thousands of files, made once.

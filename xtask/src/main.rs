@@ -28,7 +28,7 @@ usage: cargo xtask demo [--runtime PATH]
        cargo xtask test [--quick] [--suite NAME]...
        cargo xtask guest [--kernel 6.1|6.12] [--image busybox|debian|systemd] [--user]
                          [--put PATH] [--limit SECONDS] [-- COMMAND...]
-       cargo xtask bench [--shim | --image] [--rounds N] [--check] [--runtime PATH] [--json FILE]
+       cargo xtask bench [--shim | --image [--without-docker]] [--rounds N] [--check] [--runtime PATH] [--json FILE]
        cargo xtask conformance [--runtime PATH] [--format text|json|md] [OPTION...]
        cargo xtask conformance --guest [--kernel 6.1|6.12] [--runtime PATH] [OPTION...]
        cargo xtask conformance --update

@@ -1,4 +1,4 @@
-//! The image that is measured with: a root filesystem cut into layers.
+//! The images that are measured with: one root filesystem, cut into layers and in one piece.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,29 +11,34 @@ const PARTS: [&str; 3] = ["./usr/share", "./usr/lib", "./usr/bin"];
 
 /// An image in a layout.
 pub(crate) struct Image {
+    /// Its tag, in the layout and in the registry.
+    pub(crate) name: &'static str,
     pub(crate) layout: PathBuf,
-    /// Compressed layers.
-    pub(crate) blobs: Vec<PathBuf>,
-    pub(crate) compressed_bytes: u64,
-    pub(crate) bytes: u64,
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// One layer, as it is sent and as it is unpacked.
+pub(crate) struct Layer {
+    pub(crate) compressed: PathBuf,
+    pub(crate) archive: PathBuf,
+}
+
+/// What is measured with.
+pub(crate) struct Images {
+    pub(crate) layered: Image,
+    pub(crate) whole: Image,
     pub(crate) files: usize,
 }
 
-impl Image {
-    /// Cuts the archive into layers, and has umoci make an image of them.
+impl Images {
+    /// Cuts the archive into layers, and has umoci make images of them.
     pub(crate) fn make(content: &Path, directory: &Path) -> Result<Self, Error> {
         let layout = directory.join("layout");
-        let image = format!("{}:bench", layout.display());
         must(
             Command::new("umoci")
                 .args(["init", "--layout"])
                 .arg(&layout),
         )?;
-        must(Command::new("umoci").args(["new", "--image", &image]))?;
-        let rest: Vec<String> = PARTS
-            .iter()
-            .map(|part| format!("--exclude={part}/*"))
-            .collect();
         let tree = directory.join("tree");
         fs::create_dir(&tree)?;
         must(
@@ -43,40 +48,62 @@ impl Image {
                 .arg("-C")
                 .arg(&tree),
         )?;
-        let mut bytes = 0;
-        let mut add = |arguments: &[String]| -> Result<(), Error> {
-            let layer = directory.join("layer.tar");
-            let mut tar = Command::new("tar");
-            tar.arg("-C")
-                .arg(&tree)
-                .arg("-cf")
-                .arg(&layer)
-                .args(arguments);
-            must(&mut tar)?;
-            bytes += fs::metadata(&layer)?.len();
-            must(
-                Command::new("umoci")
-                    .args(["raw", "add-layer", "--image", &image])
-                    .arg(&layer),
-            )?;
-            fs::remove_file(&layer)?;
-            Ok(())
+        let rest = PARTS.iter().map(|part| format!("--exclude={part}/*"));
+        let rest: Vec<String> = rest.chain([".".to_owned()]).collect();
+        let parts = PARTS.iter().map(|part| vec![(*part).to_owned()]);
+        let layered: Vec<_> = [rest].into_iter().chain(parts).collect();
+        let whole = [vec![".".to_owned()]];
+        let images = Self {
+            layered: Image::make("layered", &layout, &tree, &layered)?,
+            whole: Image::make("whole", &layout, &tree, &whole)?,
+            files: count(&tree)?,
         };
-        add(&[&rest[..], &[".".to_owned()]].concat())?;
-        for part in PARTS {
-            add(&[part.to_owned()])?;
-        }
-        let files = count(&tree)?;
         fs::remove_dir_all(&tree)?;
-        let blobs = layers(&layout)?;
-        let sizes = blobs.iter().map(|blob| Ok(fs::metadata(blob)?.len()));
+        Ok(images)
+    }
+}
+
+impl Image {
+    /// Each layer is what tar(1) makes of these arguments.
+    fn make(
+        name: &'static str,
+        layout: &Path,
+        tree: &Path,
+        layers: &[Vec<String>],
+    ) -> Result<Self, Error> {
+        let image = format!("{}:{name}", layout.display());
+        must(Command::new("umoci").args(["new", "--image", &image]))?;
+        let mut archives = Vec::new();
+        for (index, arguments) in layers.iter().enumerate() {
+            let archive = layout.with_extension(format!("{name}-{index}.tar"));
+            let mut tar = Command::new("tar");
+            tar.arg("-C").arg(tree).arg("-cf").arg(&archive);
+            must(tar.args(arguments))?;
+            let mut umoci = Command::new("umoci");
+            umoci.args(["raw", "add-layer", "--image", &image]);
+            must(umoci.arg(&archive))?;
+            archives.push(archive);
+        }
+        let layers = blobs(layout, name)?.into_iter().zip(archives);
+        let layer = |(compressed, archive)| Layer {
+            compressed,
+            archive,
+        };
         Ok(Self {
-            compressed_bytes: sizes.sum::<Result<u64, Error>>()?,
-            layout,
-            blobs,
-            bytes,
-            files,
+            name,
+            layout: layout.to_owned(),
+            layers: layers.map(layer).collect(),
         })
+    }
+
+    /// How many bytes are sent, and how many are unpacked.
+    pub(crate) fn bytes(&self) -> Result<(u64, u64), Error> {
+        let mut sum = (0, 0);
+        for layer in &self.layers {
+            sum.0 += fs::metadata(&layer.compressed)?.len();
+            sum.1 += fs::metadata(&layer.archive)?.len();
+        }
+        Ok(sum)
     }
 }
 
@@ -92,7 +119,8 @@ fn count(directory: &Path) -> Result<usize, Error> {
     Ok(count)
 }
 
-fn layers(layout: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The layers' files of the image that has this tag.
+fn blobs(layout: &Path, tag: &str) -> Result<Vec<PathBuf>, Error> {
     let read = |path: PathBuf| -> Result<serde_json::Value, Error> {
         Ok(serde_json::from_slice(&fs::read(path)?)?)
     };
@@ -106,7 +134,12 @@ fn layers(layout: &Path) -> Result<Vec<PathBuf>, Error> {
         Ok(layout.join("blobs/sha256").join(hex))
     };
     let index = read(layout.join("index.json"))?;
-    let manifest = read(blob(&index["manifests"][0])?)?;
+    let is_it = |descriptor: &&serde_json::Value| {
+        descriptor["annotations"]["org.opencontainers.image.ref.name"] == tag
+    };
+    let manifests = index["manifests"].as_array();
+    let descriptor = manifests.and_then(|all| all.iter().find(is_it));
+    let manifest = read(blob(descriptor.ok_or("an index without the tag")?)?)?;
     let layers = manifest["layers"]
         .as_array()
         .ok_or("a manifest without layers")?;

@@ -1,9 +1,13 @@
 //! Measures `tare-image` against skopeo with umoci and against Docker, from one registry on
 //! loopback, and against what decompressing and hashing cost alone.
 //!
-//! `image --tare DIR --content FILE [--rounds N] [--json FILE] [--check]`, where DIR has `tare`,
-//! `tare-image` and `peak`, and FILE is a root filesystem as a tar archive. `cargo xtask bench
-//! --image` builds and makes everything and calls it.
+//! `image --tare DIR --content FILE [--rounds N] [--json FILE] [--check] [--without-docker]`, where
+//! DIR has `tare`, `tare-image` and `peak`, and FILE is a root filesystem as a tar archive. `cargo
+//! xtask bench --image` builds and makes everything and calls it.
+//!
+//! Everything is below the directory for temporary files, which should be a freshly made file
+//! system with a journal: an ext4 without one looks for an inode that wasn't in use in the last
+//! minutes, so whoever makes files after others were removed pays for them.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,6 +30,7 @@ struct Options {
     rounds: usize,
     json: Option<PathBuf>,
     check: bool,
+    docker: bool,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +52,7 @@ fn options() -> Result<Options, Error> {
         rounds: 5,
         json: None,
         check: false,
+        docker: true,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -57,6 +63,7 @@ fn options() -> Result<Options, Error> {
             "--rounds" => options.rounds = value()?.parse()?,
             "--json" => options.json = Some(value()?.into()),
             "--check" => options.check = true,
+            "--without-docker" => options.docker = false,
             _ => return Err(format!("unknown argument {word}").into()),
         }
     }
@@ -67,13 +74,14 @@ fn options() -> Result<Options, Error> {
 fn run(options: &Options) -> Result<bool, Error> {
     let marker = testkit::Marker::new("benchimage");
     let directory = marker.directory();
-    let image = content::Image::make(&options.content, directory.path())?;
+    let images = content::Images::make(&options.content, directory.path())?;
     let registry = registry::Registry::start(directory.path())?;
-    registry.push(&image)?;
-    let mut rows = pull::measure(options, &marker, directory.path(), &image, &registry)?;
+    registry.push(&images.layered)?;
+    registry.push(&images.whole)?;
+    let mut rows = pull::measure(options, &marker, directory.path(), &images, &registry)?;
     rows.extend(warm::measure(options, directory.path(), &registry)?);
     let mut stdout = std::io::stdout();
-    write!(stdout, "{}", table::markdown(&image, &rows))?;
+    write!(stdout, "{}", table::markdown(&images, &rows)?)?;
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&rows)?)?;
     }

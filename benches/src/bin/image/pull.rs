@@ -3,106 +3,170 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use testkit::{Engine, Marker};
 
-use crate::content::Image;
+use crate::content::{Image, Images};
 use crate::registry::Registry;
-use crate::table::{Row, median_ms};
+use crate::table::Row;
 use crate::{Error, Options, floor, must, timed};
+
+/// The most that any of it may need, in MiB.
+const MOST_MEMORY: f64 = 64.0;
+
+/// What was measured in each round.
+#[derive(Default)]
+struct Rounds {
+    tare: Vec<Duration>,
+    on_all_cores: Vec<Duration>,
+    on_one_core: Vec<Duration>,
+    umoci: Vec<Duration>,
+    docker: Vec<Duration>,
+    peak_kib: f64,
+}
 
 pub(crate) fn measure(
     options: &Options,
     marker: &Marker,
     directory: &Path,
-    image: &Image,
+    images: &Images,
     registry: &Registry,
 ) -> Result<Vec<Row>, Error> {
-    let engine = Engine::docker_with(marker, &[]);
-    let mut all: [Vec<std::time::Duration>; 4] = Default::default();
-    let mut peak_kib: f64 = 0.0;
-    // The first round warms caches, and doesn't count.
-    for _ in 0..=options.rounds {
-        all[0].push(floor::measure(&image.blobs)?);
-        let root = directory.join("tare-root");
-        all[1].push(timed(&mut tare(options, &root, registry))?);
-        fs::remove_dir_all(&root)?;
-        peak_kib = peak_kib.max(peak(options, &root, registry)?);
-        fs::remove_dir_all(&root)?;
-        all[2].push(skopeo_and_umoci(directory, registry)?);
-        all[3].push(docker(&engine, registry)?);
-    }
-    let [floor, tare, umoci, docker] = all.each_ref().map(|durations| median_ms(durations));
-    Ok(vec![
-        Row::ratio(
-            "pull and unpack, against skopeo and umoci",
-            "ms",
-            tare,
-            umoci,
-            1.0,
-        ),
-        Row::ratio(
-            "pull and unpack, against `docker pull`",
-            "ms",
-            tare,
-            docker,
-            1.0,
-        ),
-        Row::ratio(
-            "pull and unpack, against decompressing and hashing alone",
-            "ms",
-            tare,
-            floor,
-            1.3,
-        ),
-        Row::limit(
-            "peak memory of pulling and unpacking",
+    let engine = options.docker.then(|| Engine::docker_with(marker, &[]));
+    let bench = Bench {
+        options,
+        directory,
+        registry,
+        engine,
+    };
+    let mut rows = Vec::new();
+    let all = [
+        (&images.layered, Some(1.0), Some(1.3)),
+        (&images.whole, None, None),
+    ];
+    for (image, than_rivals, than_floor) in all {
+        let what = match image.layers.len() {
+            1 => "pull and unpack, one layer".to_owned(),
+            layers => format!("pull and unpack, {layers} layers"),
+        };
+        let rounds = bench.rounds(image)?;
+        let tare = &rounds.tare;
+        let mut against = |rival: &str, durations: &[Duration], most| {
+            if !durations.is_empty() {
+                rows.push(Row::ratio(
+                    format!("{what}; {rival}"),
+                    tare,
+                    durations,
+                    most,
+                ));
+            }
+        };
+        against("skopeo and umoci", &rounds.umoci, than_rivals);
+        against("`docker pull`", &rounds.docker, than_rivals);
+        let bare = "decompressing and hashing alone";
+        against(
+            &format!("{bare}, all cores"),
+            &rounds.on_all_cores,
+            than_floor,
+        );
+        against(&format!("{bare}, one core"), &rounds.on_one_core, None);
+        let peak = rounds.peak_kib / 1024.0;
+        rows.push(Row::limit(
+            format!("{what}: peak memory"),
             "MiB",
-            peak_kib / 1024.0,
-            64.0,
-        ),
-    ])
+            peak,
+            MOST_MEMORY,
+        ));
+    }
+    Ok(rows)
 }
 
-fn tare(options: &Options, root: &Path, registry: &Registry) -> Command {
-    let mut command = Command::new(options.tare.join("tare-image"));
-    command
-        .arg("--root")
-        .arg(root)
-        .args(["--quiet", "pull", "--unpack"]);
-    command.arg(registry.reference());
-    command
+struct Bench<'a> {
+    options: &'a Options,
+    directory: &'a Path,
+    registry: &'a Registry,
+    engine: Option<Engine>,
 }
 
-fn peak(options: &Options, root: &Path, registry: &Registry) -> Result<f64, Error> {
-    let mut command = Command::new(options.tare.join("peak"));
-    let pull = tare(options, root, registry);
-    command.arg(pull.get_program()).args(pull.get_args());
-    let said = must(&mut command)?;
-    let line = String::from_utf8_lossy(&said);
-    let last = line.lines().last().unwrap_or_default();
-    Ok(last.trim().parse()?)
+impl Bench<'_> {
+    fn rounds(&self, image: &Image) -> Result<Rounds, Error> {
+        let mut rounds = Rounds::default();
+        // It warms caches, and doesn't count.
+        self.round(image, &mut Rounds::default())?;
+        for _ in 0..self.options.rounds {
+            self.round(image, &mut rounds)?;
+        }
+        Ok(rounds)
+    }
+
+    fn round(&self, image: &Image, rounds: &mut Rounds) -> Result<(), Error> {
+        let floor = floor::measure(image)?;
+        rounds.on_all_cores.push(floor.on_all);
+        rounds.on_one_core.push(floor.on_one);
+        rounds.tare.push(self.tare(image)?);
+        rounds.umoci.push(self.skopeo_and_umoci(image)?);
+        if let Some(engine) = &self.engine {
+            rounds.docker.push(self.docker(engine, image)?);
+        }
+        rounds.peak_kib = rounds.peak_kib.max(self.peak(image)?);
+        Ok(())
+    }
+
+    fn pull(&self, image: &Image, root: &Path) -> Command {
+        let mut command = Command::new(self.options.tare.join("tare-image"));
+        command.arg("--root").arg(root);
+        command.args(["--quiet", "pull", "--unpack"]);
+        command.arg(self.registry.reference(image.name));
+        command
+    }
+
+    fn tare(&self, image: &Image) -> Result<Duration, Error> {
+        let root = self.directory.join("tare-root");
+        let took = timed(&mut self.pull(image, &root))?;
+        remove(&root)?;
+        Ok(took)
+    }
+
+    /// The highest resident memory, in KiB: VmHWM, as wait4(2) tells it.
+    fn peak(&self, image: &Image) -> Result<f64, Error> {
+        let root = self.directory.join("tare-root");
+        let pull = self.pull(image, &root);
+        let mut command = Command::new(self.options.tare.join("peak"));
+        command.arg(pull.get_program()).args(pull.get_args());
+        let said = must(&mut command)?;
+        remove(&root)?;
+        let said = String::from_utf8_lossy(&said);
+        Ok(said.lines().last().unwrap_or_default().trim().parse()?)
+    }
+
+    fn skopeo_and_umoci(&self, image: &Image) -> Result<Duration, Error> {
+        let layout = self.directory.join("skopeo");
+        let bundle = self.directory.join("bundle");
+        let name = format!("{}:bench", layout.display());
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["copy", "--src-tls-verify=false"]);
+        skopeo.arg(format!("docker://{}", self.registry.reference(image.name)));
+        skopeo.arg(format!("oci:{name}"));
+        let mut umoci = Command::new("umoci");
+        umoci.args(["unpack", "--image", &name]).arg(&bundle);
+        let took = timed(&mut skopeo)? + timed(&mut umoci)?;
+        remove(&layout)?;
+        remove(&bundle)?;
+        Ok(took)
+    }
+
+    fn docker(&self, engine: &Engine, image: &Image) -> Result<Duration, Error> {
+        let reference = self.registry.reference(image.name);
+        let took = timed(&mut engine.docker_command(&["pull", "--quiet", &reference]))?;
+        must(&mut engine.docker_command(&["rmi", "--force", &reference]))?;
+        Ok(took)
+    }
 }
 
-fn skopeo_and_umoci(directory: &Path, registry: &Registry) -> Result<std::time::Duration, Error> {
-    let (layout, bundle) = (directory.join("skopeo"), directory.join("bundle"));
-    let mut skopeo = Command::new("skopeo");
-    skopeo.args(["copy", "--src-tls-verify=false"]);
-    skopeo.arg(format!("docker://{}", registry.reference()));
-    skopeo.arg(format!("oci:{}:bench", layout.display()));
-    let mut umoci = Command::new("umoci");
-    umoci
-        .args(["unpack", "--image", &format!("{}:bench", layout.display())])
-        .arg(&bundle);
-    let took = timed(&mut skopeo)? + timed(&mut umoci)?;
-    fs::remove_dir_all(&layout)?;
-    fs::remove_dir_all(&bundle)?;
-    Ok(took)
-}
-
-fn docker(engine: &Engine, registry: &Registry) -> Result<std::time::Duration, Error> {
-    let reference = registry.reference();
-    let took = timed(&mut engine.docker_command(&["pull", "--quiet", &reference]))?;
-    must(&mut engine.docker_command(&["rmi", "--force", &reference]))?;
-    Ok(took)
+/// Removes a tree, and has all of that written: nobody's next turn pays for it.
+fn remove(path: &Path) -> Result<(), Error> {
+    fs::remove_dir_all(path)?;
+    nix::unistd::sync();
+    Ok(())
 }

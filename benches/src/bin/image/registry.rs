@@ -49,15 +49,15 @@ impl Registry {
         Ok(registry)
     }
 
-    pub(crate) fn reference(&self) -> String {
-        format!("127.0.0.1:{}/bench:1", self.port)
+    pub(crate) fn reference(&self, name: &str) -> String {
+        format!("127.0.0.1:{}/{name}:1", self.port)
     }
 
     pub(crate) fn push(&self, image: &Image) -> Result<(), Error> {
         let mut skopeo = Command::new("skopeo");
         skopeo.args(["copy", "--dest-tls-verify=false"]);
-        skopeo.arg(format!("oci:{}:bench", image.layout.display()));
-        skopeo.arg(format!("docker://{}", self.reference()));
+        skopeo.arg(format!("oci:{}:{}", image.layout.display(), image.name));
+        skopeo.arg(format!("docker://{}", self.reference(image.name)));
         must(&mut skopeo).map(drop)
     }
 }

@@ -5,91 +5,103 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::content::Image;
+use crate::Error;
+use crate::content::Images;
 
 /// One line of the table.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     unit: &'static str,
     tare: f64,
     rival: Option<f64>,
-    /// The most that the ratio, or without a rival the value, may be.
-    most: f64,
+    /// The median of the rounds' ratios: what else goes on meets both of one round.
+    ratio: Option<f64>,
+    /// The most that the ratio, or without a rival the value, may be; none if it is only told.
+    most: Option<f64>,
 }
 
 impl Row {
+    /// Durations of the same rounds.
     pub(crate) fn ratio(
-        name: &'static str,
-        unit: &'static str,
-        tare: f64,
-        rival: f64,
-        most: f64,
+        name: impl Into<String>,
+        tare: &[Duration],
+        rival: &[Duration],
+        most: Option<f64>,
     ) -> Self {
+        let ratios = tare.iter().zip(rival);
+        let ratios = ratios.map(|(tare, rival)| tare.as_secs_f64() / rival.as_secs_f64());
         Self {
-            name,
-            unit,
-            tare,
-            rival: Some(rival),
+            name: name.into(),
+            unit: "ms",
+            tare: median_ms(tare),
+            rival: Some(median_ms(rival)),
+            ratio: Some(median(ratios)),
             most,
         }
     }
 
-    pub(crate) fn limit(name: &'static str, unit: &'static str, tare: f64, most: f64) -> Self {
+    pub(crate) fn limit(name: impl Into<String>, unit: &'static str, tare: f64, most: f64) -> Self {
         Self {
-            name,
+            name: name.into(),
             unit,
             tare,
             rival: None,
-            most,
+            ratio: None,
+            most: Some(most),
         }
     }
 
     pub(crate) fn is_kept(&self) -> bool {
-        self.rival.map_or(self.tare, |rival| self.tare / rival) <= self.most
+        let value = self.ratio.unwrap_or(self.tare);
+        self.most.is_none_or(|most| value <= most)
+    }
+
+    fn line(&self) -> String {
+        let number = |value: f64| format!("{value:.1} {}", self.unit);
+        let none = || "–".to_owned();
+        let asked = match (self.most, self.ratio) {
+            (None, _) => none(),
+            (Some(most), Some(_)) => format!("{most}"),
+            (Some(most), None) => format!("{most} {}", self.unit),
+        };
+        format!(
+            "| {} | {} | {} | {} | {asked} |\n",
+            self.name,
+            number(self.tare),
+            self.rival.map_or_else(none, number),
+            self.ratio.map_or_else(none, |ratio| format!("{ratio:.2}")),
+        )
     }
 }
 
 /// The table, as markdown.
-pub(crate) fn markdown(image: &Image, rows: &[Row]) -> String {
-    let mut text = format!(
-        "An image of {} layers, {} MB, compressed {} MB, {} files.\n\n\
-         | what | tare | other | ratio | asked |\n|---|---|---|---|---|\n",
-        image.blobs.len(),
-        image.bytes / 1_000_000,
-        image.compressed_bytes / 1_000_000,
-        image.files,
-    );
-    for row in rows {
-        let (other, ratio) = match row.rival {
-            Some(rival) => (
-                format!("{rival:.1} {}", row.unit),
-                format!("{:.2}", row.tare / rival),
-            ),
-            None => ("-".to_owned(), "-".to_owned()),
-        };
-        let asked = match row.rival {
-            Some(_) => format!("{}", row.most),
-            None => format!("{} {}", row.most, row.unit),
-        };
-        // Writing to a string does not fail.
-        writeln!(
-            text,
-            "| {} | {:.1} {} | {other} | {ratio} | {asked} |",
-            row.name, row.tare, row.unit
-        )
-        .ok();
-    }
-    text
+pub(crate) fn markdown(images: &Images, rows: &[Row]) -> Result<String, Error> {
+    let (sent, unpacked) = images.layered.bytes()?;
+    let mut text = String::new();
+    write!(
+        text,
+        "A root filesystem of {} MB ({} MB compressed) and {} files, in {} layers or in one.\n\n\
+         | what | tare | other | ratio | at most |\n|---|--:|--:|--:|--:|\n",
+        unpacked / 1_000_000,
+        sent / 1_000_000,
+        images.files,
+        images.layered.layers.len(),
+    )?;
+    text.extend(rows.iter().map(Row::line));
+    Ok(text)
 }
 
-/// The median, in milliseconds; the first, which warms caches, is left out.
-pub(crate) fn median_ms(durations: &[Duration]) -> f64 {
-    let mut sorted: Vec<f64> = durations
-        .iter()
-        .skip(1)
-        .map(|duration| duration.as_secs_f64() * 1e3)
-        .collect();
+fn median_ms(durations: &[Duration]) -> f64 {
+    median(
+        durations
+            .iter()
+            .map(|duration| duration.as_secs_f64() * 1e3),
+    )
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
     sorted.sort_unstable_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
