@@ -5,11 +5,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::document::Compression;
 use image::layer::{PackOptions, PackedLayer, apply, diff, diff_overlay, pack};
 use image::{Digest, ErrorKind};
-use rustix::fs::{XattrFlags, lsetxattr};
+use rustix::fs::{RenameFlags, XattrFlags, lsetxattr, renameat_with};
 use testkit::needs;
 
 use crate::scene::{Scene, alone, apply_to, over};
@@ -165,6 +166,71 @@ fn links_are_packed_as_links() {
     let (packed, bytes) = pack_tree(&scene.root(), &options(Compression::None));
     assert_eq!(packed.entries, 3);
     assert!(!bytes.windows(5).any(|window| window == b"sings"));
+    scene.assert_untouched();
+}
+
+/// U13: whoever owns a tree swaps files in it while it is packed: a directory for a link to
+/// elsewhere, a file for a device. Nothing from elsewhere gets into the archive, and a file is
+/// one file's content.
+#[test]
+fn a_tree_that_is_swapped_while_it_is_packed_shows_nothing_else() {
+    needs!(Root, Program("mknod"));
+    let scene = Scene::new();
+    let root = scene.root();
+    fs::create_dir(root.join("directory")).expect("made");
+    fs::write(root.join("directory/inside"), "inside").expect("written");
+    symlink(scene.canary(), root.join("link")).expect("linked");
+    fs::write(root.join("file"), "f".repeat(3000)).expect("written");
+    let mut mknod = Command::new("mknod");
+    mknod.arg(root.join("zero")).args(["c", "1", "5"]);
+    assert!(mknod.status().expect("started").success());
+    let rounds = if std::env::var_os("TARE_LONG").is_some() {
+        50_000
+    } else {
+        3_000
+    };
+    let is_over = AtomicBool::new(false);
+    let (mut whole, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let root = File::open(&root).expect("there");
+            while !is_over.load(Ordering::Relaxed) {
+                for (one, other) in [("directory", "link"), ("file", "zero")] {
+                    let flags = RenameFlags::EXCHANGE;
+                    renameat_with(&root, one, &root, other, flags).expect("swapped");
+                }
+            }
+        });
+        for _ in 0..rounds {
+            let mut bytes = Vec::new();
+            let directory = File::open(&root).expect("there");
+            let options = options(Compression::None);
+            match pack(directory.as_fd(), &options, &mut bytes) {
+                Ok(_) => whole += 1,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
+                    refused += 1;
+                }
+            }
+            assert!(!bytes.windows(5).any(|window| window == b"sings"));
+            let mut reader = image::layer::tar::Reader::new(&bytes[..]);
+            while let Ok(Some(entry)) = reader.next_entry() {
+                while let Ok(part) = reader.content() {
+                    if part.is_empty() {
+                        break;
+                    }
+                    let is_own = part
+                        .iter()
+                        .all(|byte| b"inside".contains(byte) || *byte == b'f');
+                    assert!(is_own, "{}", entry.shown());
+                    let length = part.len();
+                    reader.consume(length);
+                }
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(whole > 0 && refused > 0, "{whole} whole, {refused} refused");
     scene.assert_untouched();
 }
 

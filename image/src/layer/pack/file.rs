@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    FileType, Mode, OFlags, SeekFrom, Stat, fgetxattr, lgetxattr, llistxattr, major, minor, openat,
-    readlinkat, seek,
+    FileType, Mode, OFlags, SeekFrom, Stat, fgetxattr, fstat, lgetxattr, llistxattr, major, minor,
+    openat, readlinkat, seek,
 };
 use rustix::io::Errno;
 use rustix::process::fchdir;
@@ -34,12 +34,12 @@ pub(super) fn describe(
     stat: &Stat,
     options: &PackOptions,
 ) -> Result<Option<Packed>> {
-    let failed = |errno| Error::system(format_args!("read {}", shown(path)), errno);
+    let failed = |errno| unread(path, errno);
     let mut content = None;
     let device = (major(stat.st_rdev), minor(stat.st_rdev));
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {
-            content = Some(open(parent, name).map_err(failed)?);
+            content = Some(open(parent, name, stat).map_err(failed)?);
             Kind::Regular
         }
         FileType::Directory => Kind::Directory,
@@ -107,9 +107,29 @@ pub(super) fn metadata(
     })
 }
 
-fn open(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+/// Opens the very file that was looked at: by its name there may be another one meanwhile, such
+/// as a device, whose content is the host's.
+fn open(parent: &OwnedFd, name: &[u8], stat: &Stat) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    openat(parent, name, flags, Mode::empty())
+    let file = openat(parent, name, flags, Mode::empty())?;
+    let opened = fstat(&file)?;
+    let is_same = (opened.st_dev, opened.st_ino) == (stat.st_dev, stat.st_ino)
+        && FileType::from_raw_mode(opened.st_mode) == FileType::RegularFile;
+    is_same.then_some(file).ok_or(Errno::STALE)
+}
+
+/// Why something that was there a moment ago can't be read.
+pub(super) fn unread(path: &[u8], errno: Errno) -> Error {
+    match errno {
+        // Gone, no directory or no link any more, or a device without a driver.
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::INVAL | Errno::STALE | Errno::NXIO => {
+            Error::new(
+                ErrorKind::InUse,
+                format!("{} was changed while it was packed", shown(path)),
+            )
+        }
+        _ => Error::system(format_args!("read {}", shown(path)), errno),
+    }
 }
 
 /// Attributes of an open file or directory that belong into an image, sorted.

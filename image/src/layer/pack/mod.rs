@@ -275,21 +275,18 @@ fn names(directory: &OwnedFd, path: &[u8]) -> Result<Vec<Vec<u8>>> {
         names.push(name.to_vec());
         Ok(())
     })
-    .map_err(|errno| Error::system(format_args!("read directory {}", shown(path)), errno))?;
+    .map_err(|errno| file::unread(path, errno))?;
     names.sort_unstable();
     Ok(names)
 }
 
 fn look(directory: &OwnedFd, name: &[u8], above: &[u8]) -> Result<Stat> {
-    statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| {
-        let path = join(above, name);
-        Error::system(format_args!("look at {}", shown(&path)), errno)
-    })
+    statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|errno| file::unread(&join(above, name), errno))
 }
 
 fn open(directory: &OwnedFd, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
-    open_directory(directory, name)
-        .map_err(|errno| Error::system(format_args!("open {}", shown(path)), errno))
+    open_directory(directory, name).map_err(|errno| file::unread(path, errno))
 }
 
 fn is_directory(stat: &Stat) -> bool {
