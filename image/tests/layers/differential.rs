@@ -1,5 +1,5 @@
-//! U05: what this reader sees in an archive is what Python's tarfile and GNU tar see in it, or
-//! it is refused.
+//! U05: what this reader sees in an archive is what Go's archive/tar, Python's tarfile, GNU tar
+//! and bsdtar see in it, or it is refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use proptest::test_runner::TestRunner;
 use testkit::needs;
 
 use crate::archive::{Archive, GNU, Header, USTAR, record, sign};
+use crate::readers::{bsd_names, gos};
 use crate::scene::Scene;
 
 /// Names and kinds, sizes of files, targets of links: a line each.
@@ -587,14 +588,22 @@ fn corpus() -> Vec<(&'static str, bool, Vec<u8>)> {
 
 #[test]
 fn what_readers_disagree_on_is_refused() {
-    needs!(Program("python3"), Program("tar"));
+    needs!(
+        Program("python3"),
+        Program("tar"),
+        Program("bsdtar"),
+        Program("go")
+    );
     let scene = Scene::new();
     let corpus = corpus();
     let archives: Vec<Vec<u8>> = corpus.iter().map(|(_, _, bytes)| bytes.clone()).collect();
     let paths = store(&scene, &archives);
     let others = pythons(&paths);
-    assert_eq!(others.len(), corpus.len());
-    for (((what, is_accepted, bytes), path), pythons) in corpus.iter().zip(&paths).zip(&others) {
+    let gos = gos(&scene, &paths);
+    assert_eq!((others.len(), gos.len()), (corpus.len(), corpus.len()));
+    let others = others.iter().zip(&gos);
+    for (((what, is_accepted, bytes), path), others) in corpus.iter().zip(&paths).zip(others) {
+        let (pythons, gos) = others;
         let ours = ours(bytes);
         assert_eq!(
             ours.is_some(),
@@ -602,8 +611,10 @@ fn what_readers_disagree_on_is_refused() {
             "{what}: {ours:?}, Python: {pythons:?}"
         );
         let Some(ours) = ours else { continue };
-        assert_eq!(&ours, pythons, "{what}");
-        assert_eq!(names(&ours), gnu_names(path), "{what}");
+        assert_eq!(&ours, pythons, "{what}: Python");
+        assert_eq!(&ours, gos, "{what}: Go");
+        assert_eq!(names(&ours), gnu_names(path), "{what}: GNU tar");
+        assert_eq!(names(&ours), bsd_names(path), "{what}: bsdtar");
     }
 }
 
@@ -664,7 +675,12 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn changed_headers_are_seen_alike_or_refused() {
-    needs!(Program("python3"), Program("tar"));
+    needs!(
+        Program("python3"),
+        Program("tar"),
+        Program("bsdtar"),
+        Program("go")
+    );
     let scene = Scene::new();
     let mut runner = TestRunner::default();
     let count = if std::env::var_os("TARE_LONG").is_some() {
@@ -682,7 +698,9 @@ fn changed_headers_are_seen_alike_or_refused() {
         .collect();
     let paths = store(&scene, &archives);
     let mut accepted = 0;
-    for ((bytes, path), pythons) in archives.iter().zip(&paths).zip(pythons(&paths)) {
+    let gos = gos(&scene, &paths);
+    let others = pythons(&paths).into_iter().zip(gos);
+    for ((bytes, path), (pythons, gos)) in archives.iter().zip(&paths).zip(others) {
         let Some(ours) = ours(bytes) else { continue };
         accepted += 1;
         let shown = || {
@@ -691,8 +709,10 @@ fn changed_headers_are_seen_alike_or_refused() {
                 .to_string()
                 .replace(&r"\x00".repeat(8), "_")
         };
-        assert_eq!(ours, pythons, "{}", shown());
-        assert_eq!(names(&ours), gnu_names(path), "{}", shown());
+        assert_eq!(ours, pythons, "Python: {}", shown());
+        assert_eq!(ours, gos, "Go: {}", shown());
+        assert_eq!(names(&ours), gnu_names(path), "GNU tar: {}", shown());
+        assert_eq!(names(&ours), bsd_names(path), "bsdtar: {}", shown());
     }
     assert!(
         accepted > count / 10,

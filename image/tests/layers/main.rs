@@ -11,6 +11,7 @@ mod hostile;
 mod ids;
 mod overlay;
 mod packing;
+mod readers;
 mod rules;
 mod scene;
 mod tree;
