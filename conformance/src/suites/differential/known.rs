@@ -161,6 +161,17 @@ pub(super) const KNOWN: &[Known] = &[
         sentence: "options are mount options of the filesystem to be used: mode= of tmpfs(5) (https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md#mounts)",
     },
     Known {
+        place: "report > mounts > /sys/fs/cgroup > root",
+        is_it: |difference, config| {
+            let is_own = |value: &Value| value.as_str().is_some_and(|root| root != "/");
+            let is_all = |value: &Value| *value == "/";
+            has_cgroup_mount(config) && either(difference, is_all) && either(difference, is_own)
+        },
+        reason: "Without a cgroup namespace tare shows a container its own cgroup alone, in cgroup v2 \
+             as in v1; runc does so in v1, and shows all of the host's in v2.",
+        sentence: CGROUP_MOUNTS,
+    },
+    Known {
         place: "report > mounts > /sys/fs/cgroup/unified",
         is_it: |difference, config| has_cgroup_mount(config) && either(difference, Value::is_null),
         reason: "On a hybrid host runc shows the container the hierarchies of v1, tare that of v2 \
@@ -187,7 +198,8 @@ pub(super) const KNOWN: &[Known] = &[
     Known {
         place: "report > mounts > * > source",
         is_it: |difference, config| {
-            has_cgroup_mount(config) && name(difference, "mounts").starts_with("/sys/fs/cgroup/")
+            let is_there = name(difference, "mounts").starts_with("/sys/fs/cgroup");
+            has_cgroup_mount(config) && is_there
         },
         reason: "A name that nothing depends on: the file system's own or the host's.",
         sentence: CGROUP_MOUNTS,
