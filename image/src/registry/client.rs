@@ -1,5 +1,6 @@
 //! The client: what is remembered from one request to the next.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,20 +12,30 @@ use super::grants::{Grants, lock};
 use super::pace::Connections;
 use super::settings::Settings;
 use super::settings::hosts::{Capability, Place, Scheme, registry_host};
+use super::settings::registries::{Registries, Renamed};
 use super::url::{Origin, Url};
 use crate::error::{Error, ErrorKind, Result};
+
+/// How long a host may be silent when it is asked what it speaks.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Talks to registries. Any number of threads may share one; connections, tokens and what a
 /// host speaks are remembered as long as it lives.
 #[derive(Debug)]
 pub struct Client {
     settings: Settings,
-    registries: Mutex<HashMap<String, Arc<[Arc<Endpoint>]>>>,
+    /// By registry, and by the prefix of registries.conf that counts.
+    registries: Mutex<HashMap<(String, String), Endpoints>>,
+    /// What registries.conf says, once it was read.
+    configured: Mutex<Option<Arc<Registries>>>,
     homes: Mutex<HashMap<Origin, Arc<Home>>>,
     pub(super) grants: Grants,
     pub(super) connections: Connections,
     told: Mutex<HashSet<String>>,
 }
+
+/// In the order in which they are asked.
+type Endpoints = Arc<[Arc<Endpoint>]>;
 
 /// One place that has a registry's content: the registry itself, or a mirror.
 #[derive(Debug)]
@@ -34,9 +45,31 @@ pub(super) struct Endpoint {
     path: String,
     /// A mirror is told whose content is wanted.
     namespace: Option<String>,
+    /// What it calls the registry's repositories.
+    renamed: Option<Renamed>,
     capabilities: Vec<Capability>,
     /// Under which name its credentials are kept.
     pub(super) credentials_of: String,
+}
+
+/// Of what one wants to know where it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whose<'a> {
+    pub(super) registry: &'a str,
+    /// None if it is the registry as such.
+    pub(super) repository: Option<&'a str>,
+    /// Whether the image is named by its digest.
+    pub(super) is_by_digest: bool,
+}
+
+impl Whose<'_> {
+    /// As registries.conf has it.
+    fn image(&self) -> String {
+        match self.repository {
+            Some(repository) => format!("{}/{repository}", self.registry),
+            None => self.registry.to_owned(),
+        }
+    }
 }
 
 impl Client {
@@ -46,6 +79,7 @@ impl Client {
         Self {
             settings,
             registries: Mutex::default(),
+            configured: Mutex::default(),
             homes: Mutex::default(),
             grants: Grants::default(),
             connections: Connections::default(),
@@ -83,22 +117,25 @@ impl Client {
         Ok(Arc::clone(homes.entry(origin.clone()).or_insert(home)))
     }
 
-    /// Where a registry's content is, in the order in which it is asked.
+    /// Where an image's content is, in the order in which it is asked.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when no place is configured that may be asked for this.
+    /// [`ErrorKind::Unsupported`] when no place is configured that may be asked for this;
+    /// [`ErrorKind::Denied`] when the configuration blocks it.
     pub(super) fn endpoints(
         &self,
-        registry: &str,
+        of: Whose<'_>,
         capability: Capability,
     ) -> Result<Vec<Arc<Endpoint>>> {
-        let endpoints = self.all_endpoints(registry)?;
-        let able: Vec<_> = endpoints
+        let able: Vec<_> = self
+            .all_endpoints(of)?
             .iter()
             .filter(|endpoint| endpoint.capabilities.contains(&capability))
+            .filter(|endpoint| endpoint.is_for(of))
             .cloned()
             .collect();
         if able.is_empty() {
+            let registry = of.registry;
             let message =
                 format!("registry {registry}: its hosts.toml has no host that may {capability:?}");
             return Err(Error::new(ErrorKind::Unsupported, message.to_lowercase()));
@@ -106,20 +143,37 @@ impl Client {
         Ok(able)
     }
 
-    fn all_endpoints(&self, registry: &str) -> Result<Arc<[Arc<Endpoint>]>> {
-        if let Some(known) = lock(&self.registries).get(registry) {
+    fn all_endpoints(&self, of: Whose<'_>) -> Result<Endpoints> {
+        let configured = self.configured()?;
+        let image = of.image();
+        let table = configured.find(&image);
+        if let Some(table) = table {
+            table.permit(&image)?;
+        }
+        let prefix = table.map_or("", |table| table.prefix.as_str());
+        let key = (of.registry.to_owned(), prefix.to_owned());
+        if let Some(known) = lock(&self.registries).get(&key) {
             return Ok(Arc::clone(known));
         }
-        let places = self.settings.hosts.places(registry)?;
+        let places = self.settings.hosts.places(of.registry, table)?;
         let endpoints: Result<Vec<_>> = places
             .into_iter()
-            .map(|place| self.endpoint(registry, place).map(Arc::new))
+            .map(|place| self.endpoint(of.registry, place).map(Arc::new))
             .collect();
-        let endpoints: Arc<[Arc<Endpoint>]> = endpoints?.into();
+        let endpoints: Endpoints = endpoints?.into();
         let mut registries = lock(&self.registries);
-        Ok(Arc::clone(
-            registries.entry(registry.to_owned()).or_insert(endpoints),
-        ))
+        Ok(Arc::clone(registries.entry(key).or_insert(endpoints)))
+    }
+
+    /// What registries.conf says; read when it is first needed.
+    pub(super) fn configured(&self) -> Result<Arc<Registries>> {
+        let mut configured = lock(&self.configured);
+        if let Some(known) = &*configured {
+            return Ok(Arc::clone(known));
+        }
+        let read = Arc::new(self.settings.hosts.registries.read()?);
+        *configured = Some(Arc::clone(&read));
+        Ok(read)
     }
 
     fn endpoint(&self, registry: &str, place: Place) -> Result<Endpoint> {
@@ -128,6 +182,7 @@ impl Client {
             Scheme::Https => true,
             Scheme::Http => false,
             Scheme::Ask => self.speaks_tls(&place)?,
+            Scheme::Either => self.answers_tls(&place)?,
         };
         let origin = Origin::new(is_secure, &place.authority)?;
         let home = Home::new(
@@ -140,13 +195,27 @@ impl Client {
         Ok(Endpoint {
             home: Arc::new(home),
             path: place.path,
-            namespace: (!is_itself).then(|| registry.to_owned()),
+            namespace: (!is_itself && place.renamed.is_none()).then(|| registry.to_owned()),
             capabilities: place.capabilities,
-            credentials_of: match is_itself {
-                true => registry.to_owned(),
-                false => place.authority,
+            credentials_of: match &place.renamed {
+                Some(renamed) => renamed.registry.clone(),
+                None if is_itself => registry.to_owned(),
+                None => place.authority,
             },
+            renamed: place.renamed,
         })
+    }
+
+    /// Whether a place that may do without encryption has it: any answer over TLS will do.
+    fn answers_tls(&self, place: &Place) -> Result<bool> {
+        let mut settings = self.settings.clone();
+        settings.timeouts.stall = settings.timeouts.stall.min(PATIENCE);
+        settings.timeouts.answer = settings.timeouts.answer.min(PATIENCE);
+        let origin = Origin::new(true, &place.authority)?;
+        let home = Home::new(&settings, origin.clone(), &place.tls, Vec::new(), None)?;
+        let url = origin.url("/v2/");
+        let request = Request::new(Method::GET, url.clone());
+        Ok(home.exchange(&request, &url, None).is_ok())
     }
 
     /// Whether a service on this machine speaks TLS. It is asked in plain text, for nothing and
@@ -160,14 +229,14 @@ impl Client {
         }
         let origin = Origin::new(false, &place.authority)?;
         let mut settings = self.settings.clone();
-        let patience = settings.timeouts.stall.min(Duration::from_secs(10));
-        settings.timeouts.stall = patience;
+        settings.timeouts.stall = settings.timeouts.stall.min(PATIENCE);
         let home = Home::new(&settings, origin.clone(), &place.tls, Vec::new(), None)?;
         let url = origin.url("/v2/");
         let request = Request::new(Method::GET, url.clone());
         match home.exchange(&request, &url, None) {
             Ok(answer) => Ok(answer.status == 400),
-            Err(broken) if is_nobody_there(&broken) => Err(broken.error),
+            // The request itself will say so, and another place may be asked then.
+            Err(broken) if is_nobody_there(&broken) => Ok(false),
             Err(_) => Ok(true),
         }
     }
@@ -191,7 +260,20 @@ impl Endpoint {
     /// The URL of something in a repository: `manifests/latest`.
     pub(super) fn url(&self, repository: &str, what: &str) -> Url {
         let base = self.home.origin.url(&self.path);
-        self.named(base.child(repository).child(what))
+        self.named(base.child(&self.repository(repository)).child(what))
+    }
+
+    /// What a repository is called here.
+    pub(super) fn repository<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        match &self.renamed {
+            Some(renamed) => renamed.repository(name).into(),
+            None => name.into(),
+        }
+    }
+
+    fn is_for(&self, of: Whose<'_>) -> bool {
+        let renamed = self.renamed.as_ref();
+        renamed.is_none_or(|renamed| renamed.when.includes(of.is_by_digest))
     }
 
     /// The URL that only says whether this is a registry.
@@ -215,6 +297,9 @@ impl Endpoint {
 
     /// Whether it stands in for the registry.
     pub(super) fn is_mirror(&self) -> bool {
-        self.namespace.is_some()
+        match &self.renamed {
+            Some(renamed) => renamed.is_mirror,
+            None => self.namespace.is_some(),
+        }
     }
 }

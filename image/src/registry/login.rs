@@ -5,7 +5,7 @@ use std::path::Path;
 use ureq::http::Method;
 
 use super::challenge::{self, Challenge};
-use super::client::{Client, Endpoint};
+use super::client::{Client, Endpoint, Whose};
 use super::exchange::Request;
 use super::grants::Scopes;
 use super::problem;
@@ -54,7 +54,15 @@ pub fn login(
         username: username.to_owned(),
         password: password.to_owned(),
     };
-    let endpoints = client.endpoints(registry, Capability::Pull)?;
+    let of = Whose {
+        registry,
+        repository: None,
+        is_by_digest: false,
+    };
+    // A location that registries.conf has in its place is for reading, under its own name.
+    let endpoints = client
+        .endpoints(of, Capability::Push)
+        .or_else(|_| client.endpoints(of, Capability::Pull))?;
     let endpoint = endpoints
         .iter()
         .find(|endpoint| !endpoint.is_mirror())

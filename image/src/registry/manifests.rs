@@ -61,7 +61,7 @@ impl Repository<'_> {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Denied`]; [`ErrorKind::Corrupt`] when the registry
     /// has something else than the digest that the reference asks for.
     pub fn resolve(&self, reference: &Reference) -> Result<Resolved> {
-        self.first(Capability::Resolve, |line| {
+        self.first(needed(reference), |line| {
             if let Some(said) = head(line, self.name(), reference)? {
                 return Ok(Resolved::Said(Box::new(said)));
             }
@@ -99,7 +99,7 @@ impl Repository<'_> {
     /// # Errors
     /// As [`Self::manifest`].
     pub fn manifest_by_reference(&self, reference: &Reference) -> Result<Fetched> {
-        self.first(Capability::Resolve, |line| {
+        self.first(needed(reference), |line| {
             get(
                 line,
                 self.name(),
@@ -186,6 +186,14 @@ impl Repository<'_> {
         Ok(Accepted {
             knows_subject: answer.header("oci-subject").is_some(),
         })
+    }
+}
+
+/// What a place must be able to do. A digest needs nobody's word for what it means.
+fn needed(reference: &Reference) -> Capability {
+    match reference.digest() {
+        Some(_) => Capability::Pull,
+        None => Capability::Resolve,
     }
 }
 

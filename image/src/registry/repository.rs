@@ -1,8 +1,10 @@
 //! One repository, and the places at which it may be had.
 
+use std::sync::Arc;
+
 use ureq::http::Method;
 
-use super::client::Client;
+use super::client::{Client, Endpoint, Whose};
 use super::exchange::Request;
 use super::grants::Scopes;
 use super::problem;
@@ -11,7 +13,7 @@ use super::settings::hosts::Capability;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Event, Progress};
-use crate::reference::Reference;
+use crate::reference::{DEFAULT_REGISTRY, Reference};
 
 /// One repository of a registry, as one operation sees it.
 #[derive(Clone, Copy)]
@@ -20,6 +22,8 @@ pub struct Repository<'a> {
     registry: &'a str,
     name: &'a str,
     progress: &'a dyn Progress,
+    /// The image is named by its digest.
+    is_by_digest: bool,
     /// Mirrors are not asked.
     without_mirrors: bool,
 }
@@ -44,6 +48,7 @@ impl Client {
             registry: reference.registry(),
             name: reference.repository(),
             progress,
+            is_by_digest: reference.digest().is_some(),
             without_mirrors: false,
         }
     }
@@ -81,35 +86,52 @@ impl<'a> Repository<'a> {
 
     /// Conversations with all places that may be asked to read, the registry itself last.
     pub(super) fn readers(&self, capability: Capability) -> Result<Vec<Line<'a>>> {
-        let endpoints = self.client.endpoints(self.registry, capability)?;
-        let scopes = Scopes::pull(self.name);
-        Ok(endpoints
+        let endpoints = self.client.endpoints(self.whose(), capability)?;
+        let lines: Vec<_> = endpoints
             .into_iter()
             .filter(|endpoint| !(self.without_mirrors && endpoint.is_mirror()))
-            .map(|endpoint| Line {
-                client: self.client,
-                endpoint,
-                repository: self.name,
-                scopes: scopes.clone(),
-                progress: self.progress,
-            })
-            .collect())
+            .map(|endpoint| self.line(endpoint, Scopes::pull))
+            .collect();
+        let searches = &self.client.configured()?.searches;
+        if let (Some(file), Some(line)) = (searches, lines.first())
+            && self.registry == DEFAULT_REGISTRY
+        {
+            line.tell_once(&format!(
+                "{}: unqualified-search-registries is not used: a name without a registry is \
+                 {DEFAULT_REGISTRY}'s",
+                file.display()
+            ));
+        }
+        Ok(lines)
     }
 
     /// The conversation with the one place that takes content.
     pub(super) fn writer(&self) -> Result<Line<'a>> {
-        let endpoints = self.client.endpoints(self.registry, Capability::Push)?;
+        let endpoints = self.client.endpoints(self.whose(), Capability::Push)?;
         let endpoint = endpoints.into_iter().next().ok_or_else(|| {
             let message = format!("registry {} takes no content", self.registry);
             Error::new(ErrorKind::Unsupported, message)
         })?;
-        Ok(Line {
+        Ok(self.line(endpoint, Scopes::push))
+    }
+
+    fn whose(&self) -> Whose<'a> {
+        Whose {
+            registry: self.registry,
+            repository: Some(self.name),
+            is_by_digest: self.is_by_digest,
+        }
+    }
+
+    fn line(&self, endpoint: Arc<Endpoint>, scopes: impl FnOnce(&str) -> Scopes) -> Line<'a> {
+        let repository = endpoint.repository(self.name);
+        Line {
             client: self.client,
+            scopes: scopes(&repository),
+            repository,
             endpoint,
-            repository: self.name,
-            scopes: Scopes::push(self.name),
             progress: self.progress,
-        })
+        }
     }
 
     /// The writer's conversation, with the right to remove.

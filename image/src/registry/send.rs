@@ -4,6 +4,7 @@
 //! What must never happen: credentials, or headers that were configured for one host, reach
 //! another one; or an encrypted conversation goes on unencrypted.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ureq::http::Method;
@@ -29,7 +30,7 @@ pub(super) struct Line<'a> {
     pub(super) client: &'a Client,
     pub(super) endpoint: Arc<Endpoint>,
     /// Whose credentials are looked up.
-    pub(super) repository: &'a str,
+    pub(super) repository: Cow<'a, str>,
     pub(super) scopes: Scopes,
     pub(super) progress: &'a dyn Progress,
 }
@@ -93,7 +94,7 @@ impl Line<'_> {
             .client
             .settings()
             .keyring
-            .find(&self.endpoint.credentials_of, self.repository)?;
+            .find(&self.endpoint.credentials_of, &self.repository)?;
         if let Some(Credential::RegistryToken(token)) = &credential {
             return Ok(Grant::new(format!("Bearer {token}"), None));
         }
@@ -152,7 +153,7 @@ impl Line<'_> {
         }
     }
 
-    fn tell_once(&self, sentence: &str) {
+    pub(super) fn tell_once(&self, sentence: &str) {
         if self.client.is_news(sentence) {
             self.progress.report(Event::Note(sentence));
         }

@@ -1,10 +1,11 @@
 //! Where a registry's content is to be had: containerd's `hosts.toml`, Docker's `certs.d` and
-//! `registry-mirrors`, and who may be talked to without encryption.
+//! `registry-mirrors`, containers' `registries.conf`, and who may be talked to without encryption.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::hosts_file::HostsFile;
+use super::registries::{RegistriesFiles, Renamed, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reference::DEFAULT_REGISTRY;
 use crate::registry::url::{Origin, Url};
@@ -23,6 +24,8 @@ pub struct Hosts {
     pub plain_http: Vec<String>,
     /// Registries whose certificates are not looked at.
     pub skip_verify: Vec<String>,
+    /// What Podman and its relatives are told.
+    pub registries: RegistriesFiles,
 }
 
 /// What a place may be asked for.
@@ -43,6 +46,8 @@ pub(crate) enum Scheme {
     Http,
     /// The machine itself: it is asked.
     Ask,
+    /// It is permitted to speak either: TLS is tried first.
+    Either,
 }
 
 /// One place at which a registry's content may be.
@@ -57,6 +62,8 @@ pub(crate) struct Place {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) tls: TlsFiles,
+    /// If it calls the registry's repositories something else.
+    pub(crate) renamed: Option<Renamed>,
 }
 
 /// The files of a place's encryption.
@@ -70,26 +77,25 @@ pub(crate) struct TlsFiles {
 }
 
 const ALL: [Capability; 3] = [Capability::Resolve, Capability::Pull, Capability::Push];
+const READING: [Capability; 2] = [Capability::Resolve, Capability::Pull];
+
+impl Place {
+    /// The same, for nothing else than this.
+    fn only(mut self, capabilities: &[Capability]) -> Self {
+        self.capabilities = capabilities.to_vec();
+        self
+    }
+}
 
 impl Hosts {
-    /// Where to look for `registry`'s content, in this order.
-    pub(crate) fn places(&self, registry: &str) -> Result<Vec<Place>> {
-        for path in self.candidates(registry, true) {
-            let file = path.join("hosts.toml");
-            match std::fs::read_to_string(&file) {
-                Ok(text) => {
-                    let reader = HostsFile {
-                        file: &file,
-                        directory: &path,
-                        hosts: self,
-                    };
-                    return reader.places(&text, registry);
-                }
-                Err(error) if is_missing(&error) => {}
-                Err(error) => {
-                    return Err(Error::system(format!("read {}", file.display()), error));
-                }
-            }
+    /// Where to look for `registry`'s content, in this order. `table` is what registries.conf
+    /// says of the image.
+    pub(crate) fn places(&self, registry: &str, table: Option<&Table>) -> Result<Vec<Place>> {
+        if let Some(places) = self.hosts_file(registry)? {
+            return Ok(places);
+        }
+        if let Some(table) = table {
+            return self.table(registry, table);
         }
         let mut places = Vec::new();
         if registry == DEFAULT_REGISTRY {
@@ -99,6 +105,57 @@ impl Hosts {
         }
         places.push(self.registry_itself(registry)?);
         Ok(places)
+    }
+
+    /// What the first hosts.toml says that is there.
+    fn hosts_file(&self, registry: &str) -> Result<Option<Vec<Place>>> {
+        for path in self.candidates(registry, true) {
+            let file = path.join("hosts.toml");
+            match std::fs::read_to_string(&file) {
+                Ok(text) => {
+                    let reader = HostsFile {
+                        file: &file,
+                        directory: &path,
+                        hosts: self,
+                    };
+                    return reader.places(&text, registry).map(Some);
+                }
+                Err(error) if is_missing(&error) => {}
+                Err(error) => {
+                    return Err(Error::system(format!("read {}", file.display()), error));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Mirrors and another location are for reading; what is written goes to the registry itself.
+    fn table(&self, registry: &str, table: &Table) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        for mirror in &table.mirrors {
+            let place = self.insecure(&mirror.location.registry, mirror.is_insecure)?;
+            let place = table.renamed(place, &mirror.location, Some(mirror.when));
+            places.push(place.only(&READING));
+        }
+        let itself = self.insecure(registry, table.is_insecure)?;
+        match &table.location {
+            None => places.push(itself),
+            Some(location) => {
+                let place = self.insecure(&location.registry, table.is_insecure)?;
+                places.push(table.renamed(place, location, None).only(&READING));
+                places.push(itself.only(&[Capability::Push]));
+            }
+        }
+        Ok(places)
+    }
+
+    fn insecure(&self, registry: &str, is_insecure: bool) -> Result<Place> {
+        let mut place = self.registry_itself(registry)?;
+        if is_insecure && place.scheme != Scheme::Http {
+            place.scheme = Scheme::Either;
+            place.tls.skip_verify = true;
+        }
+        Ok(place)
     }
 
     /// What certs.d says of a host that a registry sends us to.
@@ -138,13 +195,12 @@ impl Hosts {
             headers: Vec::new(),
             connect_timeout: None,
             tls: self.tls(registry)?,
+            renamed: None,
         })
     }
 
     fn mirror(&self, url: &str) -> Result<Place> {
-        let mut place = self.place(url, false)?;
-        place.capabilities = vec![Capability::Resolve, Capability::Pull];
-        Ok(place)
+        Ok(self.place(url, false)?.only(&READING))
     }
 
     /// A place by its URL, which may have no scheme.
@@ -175,6 +231,7 @@ impl Hosts {
             capabilities: ALL.to_vec(),
             headers: Vec::new(),
             connect_timeout: None,
+            renamed: None,
         })
     }
 

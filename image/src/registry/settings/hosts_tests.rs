@@ -32,7 +32,7 @@ fn mirrors_stand_in_the_order_of_the_file_and_the_server_is_last() {
         [host."http://b.example/v2"]
         "#,
     );
-    let places = hosts.places("docker.io").expect("well-formed");
+    let places = hosts.places("docker.io", None).expect("well-formed");
     let shown: Vec<_> = places
         .iter()
         .map(|place| (place.scheme, place.authority.as_str(), place.path.as_str()))
@@ -63,7 +63,7 @@ fn mirrors_stand_in_the_order_of_the_file_and_the_server_is_last() {
 #[test]
 fn without_a_server_the_registry_itself_is_last() {
     let (_root, mut hosts) = hosts("_default", "[host.\"https://m.example\"]\n");
-    let places = hosts.places("docker.io").expect("well-formed");
+    let places = hosts.places("docker.io", None).expect("well-formed");
     let shown: Vec<_> = places
         .iter()
         .map(|place| place.authority.as_str())
@@ -72,10 +72,10 @@ fn without_a_server_the_registry_itself_is_last() {
 
     hosts.directories.clear();
     hosts.mirrors = vec!["http://mirror.local:5000/".into()];
-    let places = hosts.places("docker.io").expect("well-formed");
+    let places = hosts.places("docker.io", None).expect("well-formed");
     assert_eq!(places[0].path, "/v2");
     assert!(!places[0].capabilities.contains(&Capability::Push));
-    assert_eq!(hosts.places("quay.io").expect("one").len(), 1);
+    assert_eq!(hosts.places("quay.io", None).expect("one").len(), 1);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn the_machine_itself_is_asked_and_others_are_encrypted_unless_configured() {
         skip_verify: vec!["lax.example".into()],
         ..Hosts::default()
     };
-    let scheme = |registry: &str| hosts.places(registry).expect(registry)[0].scheme;
+    let scheme = |registry: &str| hosts.places(registry, None).expect(registry)[0].scheme;
     assert_eq!(scheme("localhost:5000"), Scheme::Ask);
     assert_eq!(scheme("127.0.0.1:5000"), Scheme::Ask);
     assert_eq!(scheme("[::1]:5000"), Scheme::Ask);
@@ -94,11 +94,15 @@ fn the_machine_itself_is_asked_and_others_are_encrypted_unless_configured() {
     assert_eq!(scheme("other.example"), Scheme::Https);
     assert_eq!(scheme("docker.io"), Scheme::Https);
     assert!(
-        hosts.places("lax.example:1").expect("one")[0]
+        hosts.places("lax.example:1", None).expect("one")[0]
             .tls
             .skip_verify
     );
-    assert!(!hosts.places("x.example").expect("one")[0].tls.skip_verify);
+    assert!(
+        !hosts.places("x.example", None).expect("one")[0]
+            .tls
+            .skip_verify
+    );
 }
 
 #[test]
@@ -120,7 +124,7 @@ fn what_is_not_understood_is_named() {
         ("[host", "hosts.toml"),
     ] {
         let (_root, hosts) = hosts("r.io", text);
-        let error = hosts.places("r.io").expect_err(text);
+        let error = hosts.places("r.io", None).expect_err(text);
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(word), "{error}");
     }

@@ -1,5 +1,17 @@
 //! Everything that talking to registries depends on, as values. Nothing here reads the
 //! environment by itself: whoever makes the values decides where they come from.
+//!
+//! Where a registry's content is to be had is said by the first of these that says anything of it,
+//! and by that one alone:
+//!
+//! 1. containerd's `hosts.toml` in the directories of [`Hosts`], that of `_default` among them;
+//! 2. the `[[registry]]` table of [`RegistriesFiles`] with the longest prefix of the image's name;
+//! 3. Docker's `registry-mirrors` ([`Hosts::mirrors`]), for docker.io;
+//! 4. nobody: it is the registry itself, over TLS.
+//!
+//! But what a `[[registry]]` table blocks is blocked, whoever else says where it is; certificates
+//! of `certs.d` count for every host; and [`Hosts::plain_http`] and [`Hosts::skip_verify`], which a
+//! command line sets, count wherever the host is talked to by its own name.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,12 +23,15 @@ pub mod hosts;
 mod hosts_file;
 pub(crate) mod keep;
 pub mod proxies;
+pub mod registries;
+mod registries_file;
 pub mod roots;
 
 pub use credentials::{Credential, CredentialFile, Keyring};
 pub use helper::HelperEnvironment;
 pub use hosts::Hosts;
 pub use proxies::Proxies;
+pub use registries::RegistriesFiles;
 pub use roots::Roots;
 
 /// How registries are talked to.
@@ -62,7 +77,8 @@ impl Settings {
     ///
     /// Credentials: `REGISTRY_AUTH_FILE` alone if it is set; else containers' auth.json below
     /// `XDG_RUNTIME_DIR` and `XDG_CONFIG_HOME`, then `DOCKER_CONFIG` or `~/.docker/config.json`.
-    /// Hosts: `/etc/containerd/certs.d`, `/etc/docker/certs.d`.
+    /// Hosts: `/etc/containerd/certs.d`, `/etc/docker/certs.d`; what Podman is told as
+    /// [`RegistriesFiles::from_variables`] says.
     #[must_use]
     pub fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
         let keyring = Keyring {
@@ -75,6 +91,7 @@ impl Settings {
                 "/etc/containerd/certs.d".into(),
                 "/etc/docker/certs.d".into(),
             ],
+            registries: RegistriesFiles::from_variables(&get),
             ..Hosts::default()
         };
         Self {
