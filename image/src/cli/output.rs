@@ -2,6 +2,7 @@
 //! standard error.
 #![expect(clippy::print_stderr, reason = "this is the place for it")]
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use image::error::{Error, Result};
@@ -27,12 +28,25 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
 
 /// A failure, a line.
 pub(crate) fn error(error: &Error) {
-    eprintln!("tare-image: {error}");
+    eprintln!("tare-image: {}", harmless(&error.to_string()));
 }
 
 /// Something to know, a line.
 pub(crate) fn warning(text: &str) {
-    eprintln!("tare-image: warning: {text}");
+    eprintln!("tare-image: warning: {}", harmless(text));
+}
+
+/// Text that an image's maker may have written: what would steer a terminal, or begin a new
+/// line, is shown as what it is.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let letters = text.chars().map(|letter| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    });
+    letters.collect::<String>().into()
 }
 
 /// Whether an archive would fill somebody's screen.
@@ -42,13 +56,17 @@ pub(crate) fn is_terminal() -> bool {
 
 /// Columns as wide as their widest cell; the last one as wide as it is.
 pub(crate) fn table(rows: &[Vec<String>]) -> Result<()> {
+    let cells = |row: &Vec<String>| -> Vec<String> {
+        row.iter().map(|cell| harmless(cell).into_owned()).collect()
+    };
+    let rows: Vec<_> = rows.iter().map(cells).collect();
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
+    for row in &rows {
         let cells = row
             .iter()
             .zip(&widths)
@@ -57,4 +75,15 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Result<()> {
         line(text.trim_end())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        assert_eq!(harmless("tag é \u{1f980}"), "tag é \u{1f980}");
+        assert_eq!(harmless("a\u{1b}[2J\nb\u{9b}"), "a\\u{1b}[2J\\nb\\u{9b}");
+    }
 }

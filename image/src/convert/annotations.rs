@@ -8,19 +8,27 @@ use crate::document::ImageConfig;
 
 /// Beginnings of annotations that make a runtime or its callers do something: an image's
 /// publisher must not command the host.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 20] = [
+    "PODMAN_",
+    "cdi.k8s.io/",
+    "container.apparmor.security.",
     "cri-o.io/",
+    "dev.gvisor.",
     "devices.",
     "io.containerd.",
+    "io.containers.",
     "io.cri-containerd.",
+    "io.cri-o.",
     "io.katacontainers.",
     "io.kubernetes.",
     "io.podman.",
+    "krun.",
     "module.wasm.",
     "org.criu.",
     "org.opencontainers.runc.",
     "org.systemd.property.",
     "run.oci.",
+    "seccomp.security.",
 ];
 
 /// The annotations, and the labels that were left out since they would be commands.

@@ -140,6 +140,44 @@ fn labels_that_would_command_the_host_are_left_out_with_one_warning() {
     assert_eq!(conversion.config["annotations"], expected);
 }
 
+/// U16: marks of checkpoints, of automatic updates, of devices, of other runtimes.
+#[test]
+fn no_namespace_that_somebody_obeys_gets_through() {
+    let commands = [
+        "PODMAN_SYSTEMD_UNIT",
+        "cdi.k8s.io/vendor",
+        "container.apparmor.security.beta.kubernetes.io/c",
+        "dev.gvisor.flag.network",
+        "devices.nri.io/container.c",
+        "io.containerd.runc.v2.group",
+        "io.containers.autoupdate",
+        "io.cri-containerd.image",
+        "io.katacontainers.config.hypervisor.path",
+        "io.kubernetes.cri-o.Spoofed",
+        "io.podman.annotations.checkpoint",
+        "krun.ram_mib",
+        "module.wasm.image/variant",
+        "org.criu.config",
+        "org.opencontainers.runc.anything",
+        "org.systemd.property.ExecStart",
+        "run.oci.hooks.stderr",
+        "seccomp.security.alpha.kubernetes.io/pod",
+    ];
+    let labels: serde_json::Map<String, Value> = commands
+        .iter()
+        .map(|name| ((*name).to_owned(), json!("x")))
+        .collect();
+    let image = image(json!({"Cmd": ["x"], "Labels": labels}));
+    let settings = Settings::default();
+    let conversion =
+        convert(&image, &Identity::default(), "/r", "c", &settings).expect("it can be converted");
+    let annotations = conversion.config["annotations"].as_object().expect("some");
+    for name in commands {
+        assert!(!annotations.contains_key(name), "{name}");
+    }
+    assert_eq!(conversion.warnings.len(), 1, "{:?}", conversion.warnings);
+}
+
 #[test]
 fn paths_are_cleaned_within_the_root() {
     for (path, clean) in [

@@ -24,7 +24,10 @@ fn ours(bytes: &[u8]) -> Option<Vec<String>> {
             return Some(lines);
         };
         // Lists of names have no way to show some of them.
-        let is_plain = |name: &String| !name.contains([' ', '\n']);
+        let is_plain = |name: &String| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        };
         let name = String::from_utf8(entry.path).ok().filter(is_plain)?;
         let text = |link: &[u8]| String::from_utf8_lossy(link).into_owned();
         let (kind, detail) = match &entry.kind {

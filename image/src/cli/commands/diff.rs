@@ -22,9 +22,10 @@ pub(crate) fn run(context: &Context, diff: &Diff) -> Result<()> {
         None => of_active(&snapshots, &diff.one)?,
     };
     match diff.format {
-        Format::Table => changes
-            .iter()
-            .try_for_each(|change| output::line(format!("{} {}", change.letter, change.path))),
+        Format::Table => changes.iter().try_for_each(|change| {
+            let path = output::harmless(&change.path);
+            output::line(format!("{} {path}", change.letter))
+        }),
         Format::Json => {
             let changes: Vec<_> = changes
                 .iter()

@@ -27,7 +27,7 @@ pub(crate) fn run(context: &Context, arguments: &Load) -> Result<()> {
         None => load(&context.store, std::io::stdin().lock(), &options, progress)?,
     };
     for image in images {
-        output::line(format!("loaded {}", image.shown()))?;
+        output::line(format!("loaded {}", output::harmless(&image.shown())))?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(crate) fn run(context: &Context, remove: &Remove) -> Result<()> {
             _ => {
                 for gone in context.store.forget(&image.descriptor.digest)? {
                     if let Some(name) = &gone.name {
-                        output::line(format!("untagged {name}"))?;
+                        output::line(format!("untagged {}", output::harmless(name)))?;
                     }
                 }
                 output::line(format!("removed {}", image.descriptor.digest))?;

@@ -8,6 +8,7 @@ use image::Digest;
 use image::progress::{Event, Progress, Work};
 
 use super::{unit, word};
+use crate::cli::output;
 
 /// Between two drawings.
 const INTERVAL: Duration = Duration::from_millis(80);
@@ -128,6 +129,7 @@ impl Screen {
     fn note(&mut self, text: &str) {
         let erase = self.erase();
         self.drawn = 0;
+        let text = output::harmless(text);
         write!(std::io::stderr(), "{erase}{text}\r\n").ok();
     }
 

@@ -9,6 +9,7 @@ use image::Digest;
 use image::progress::{Event, Progress, Work};
 
 use super::{unit, word};
+use crate::cli::output;
 
 /// What has begun, when, and how many bytes have come.
 type Begun = HashMap<(Digest, Work), (Instant, u64)>;
@@ -62,7 +63,7 @@ impl Progress for Plain {
             Event::Existed { digest, work } => {
                 format!("{}: {} not needed, it is there", digest.short(), word(work))
             }
-            Event::Note(text) => text.to_owned(),
+            Event::Note(text) => output::harmless(text).into_owned(),
             _ => return,
         };
         // Nobody has to read it.
