@@ -3,8 +3,9 @@
 
 mod network;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use image::copy::{CopyOptions, copy};
 use image::document::{Descriptor, MediaType};
@@ -125,11 +126,21 @@ impl Scene {
     }
 
     fn push(&self, settings: Settings, fake: &Fake, piece: Option<u64>) -> Result<(), Error> {
+        self.push_by(settings, fake, piece, 1)
+    }
+
+    fn push_by(
+        &self,
+        settings: Settings,
+        fake: &Fake,
+        piece: Option<u64>,
+        parallel: usize,
+    ) -> Result<(), Error> {
         let client = Client::new(settings);
         let reference: Reference = format!("{}/a/b:c", fake.name()).parse().expect("one");
         let options = PushOptions {
             piece,
-            parallel: 1,
+            parallel,
             ..PushOptions::default()
         };
         push(
@@ -207,6 +218,86 @@ fn pieces_go_on_from_where_the_registry_says_that_it_is() {
     ];
     assert_eq!(ranges, expected);
     assert_eq!(fake.asked("GET", "/session").len(), 1);
+}
+
+#[test]
+fn no_piece_is_shorter_than_the_registry_takes() {
+    for (method, shortest, expected) in [
+        (
+            "POST",
+            "70000",
+            &["0-69999", "70000-139999", "140000-199999"][..],
+        ),
+        (
+            "PATCH",
+            "90000",
+            &["0-29999", "30000-119999", "120000-199999"],
+        ),
+        ("POST", "20000", &["0-29999", "30000-59999"]),
+        ("POST", "9999999999999999", &["0-199999"]),
+        ("POST", "none", &["0-29999"]),
+    ] {
+        let taken = Shared::default();
+        let shared = Arc::clone(&taken);
+        let fake = Fake::start(move |seen| {
+            let reply = taking(&shared, seen);
+            if seen.method != method {
+                return reply;
+            }
+            let headers = [
+                ("Location", "/session?state=1"),
+                ("OCI-Chunk-Min-Length", shortest),
+            ];
+            match seen.method.as_str() {
+                "PATCH" if seen.body.len() < 1000 => reply,
+                _ => answer(202, &headers, b""),
+            }
+        });
+        let scene = Scene::new(&layer());
+        scene.push(quick(), &fake, Some(30_000)).expect("pushed");
+        scene.arrived(&taken);
+        let of_layer: Vec<String> = fake
+            .asked("PATCH", "")
+            .iter()
+            .filter(|seen| seen.body.len() > 1000)
+            .filter_map(|seen| seen.header("content-range").map(str::to_owned))
+            .collect();
+        assert_eq!(of_layer[..expected.len()], *expected, "{method} {shortest}");
+    }
+}
+
+#[test]
+fn an_upload_that_is_given_up_for_another_ones_sake_is_cancelled() {
+    let scene = Scene::new(&layer());
+    let config = Digest::of(&scene.made.config);
+    let begun = AtomicBool::new(false);
+    let denied = AtomicBool::new(false);
+    let wait = |for_it: &AtomicBool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !for_it.load(Ordering::SeqCst) {
+            assert!(Instant::now() < deadline, "the other upload does not come");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let (fake, taken) = registry(move |seen| match seen.method.as_str() {
+        // The larger one is under way, when the other one is refused.
+        "HEAD" if seen.path().ends_with(config.hex()) => {
+            wait(&begun);
+            denied.store(true, Ordering::SeqCst);
+            Some(answer(403, &[], b""))
+        }
+        "PATCH" => {
+            begun.store(true, Ordering::SeqCst);
+            wait(&denied);
+            std::thread::sleep(Duration::from_millis(20));
+            None
+        }
+        _ => None,
+    });
+    let error = scene.push_by(quick(), &fake, Some(1000), 2);
+    assert_eq!(error.expect_err("refused").kind(), ErrorKind::Denied);
+    assert_eq!(fake.asked("DELETE", "/session").len(), 1);
+    assert!(taken.lock().expect("no panic").blobs.is_empty());
 }
 
 #[test]

@@ -71,6 +71,8 @@ struct Upload<'b> {
     progress: &'b dyn Progress,
     /// How much has been read, as far as whoever watches was told.
     told: AtomicU64,
+    /// The registry takes no pieces with fewer bytes, but for the last.
+    shortest: AtomicU64,
 }
 
 impl Repository<'_> {
@@ -94,6 +96,7 @@ impl Repository<'_> {
             source,
             progress: self.progress(),
             told: AtomicU64::new(0),
+            shortest: AtomicU64::new(1),
         };
         upload
             .run(options)
@@ -182,6 +185,10 @@ impl Upload<'_> {
 
     /// Where the upload goes on. It may be another host, which then gets no credentials.
     fn next(&self, answer: &Answer) -> Result<Url> {
+        let shortest = answer.header("oci-chunk-min-length");
+        if let Some(shortest) = shortest.and_then(|text| text.trim().parse().ok()) {
+            self.shortest.fetch_max(shortest, Ordering::Relaxed);
+        }
         let origin = &self.line.endpoint.home.origin;
         let location = answer.header("location").ok_or_else(|| {
             let message = format!("{origin} does not say where an upload goes on");
@@ -229,7 +236,8 @@ impl Upload<'_> {
         let mut attempts = Attempts::new(self.line.client.settings().retry);
         let mut offset = 0;
         while offset < self.blob.size {
-            let length = piece.max(1).min(self.blob.size - offset);
+            let piece = piece.max(self.shortest.load(Ordering::Relaxed));
+            let length = piece.min(self.blob.size - offset);
             match self.send_piece(session, offset, length) {
                 Ok(next) => {
                     *session = next;
