@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) fn config(settings: &Settings, files: &TlsFiles) -> Result<ureq::tls::TlsConfig> {
     use ureq::tls::{RootCerts, TlsConfig};
     let authorities = settings.roots.load(&files.authorities)?;
-    let roots = if authorities.is_empty() && !settings.roots.has_bundle() {
+    let roots = if authorities.is_empty() && !settings.roots.are_set() {
         RootCerts::WebPki
     } else {
         RootCerts::from(authorities)

@@ -60,7 +60,7 @@ pub(crate) fn quick() -> Settings {
         // What this machine believes is nothing that a test may depend on.
         roots: Roots {
             bundles: Vec::new(),
-            further: Vec::new(),
+            ..Roots::default()
         },
         ..Settings::default()
     }

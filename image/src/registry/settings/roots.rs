@@ -20,9 +20,14 @@ const SYSTEM: [&str; 6] = [
 /// Whose certificates are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots {
-    /// Files of which the first that exists is the system's bundle. If none does, Mozilla's
-    /// list, as it was when this program was built, is believed.
+    /// Files of which the first that exists is the system's bundle. If none does, and nothing
+    /// else is set here, Mozilla's list, as it was when this program was built, is believed.
     pub bundles: Vec<PathBuf>,
+    /// A file in place of the system's bundle. It must be there, and have a certificate.
+    pub file: Option<PathBuf>,
+    /// Directories whose files are believed besides, as far as they are certificates; one that
+    /// is missing has none.
+    pub directories: Vec<PathBuf>,
     /// Files that are believed besides.
     pub further: Vec<PathBuf>,
 }
@@ -31,35 +36,40 @@ impl Default for Roots {
     fn default() -> Self {
         Self {
             bundles: SYSTEM.iter().map(PathBuf::from).collect(),
+            file: None,
+            directories: Vec::new(),
             further: Vec::new(),
         }
     }
 }
 
 impl Roots {
-    /// `SSL_CERT_FILE` takes the place of the system's bundle.
+    /// `SSL_CERT_FILE` takes the place of the system's bundle; the directories of `SSL_CERT_DIR`,
+    /// with colons between them, come to it, as programs written in Go have it.
     #[must_use]
     pub fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
-        match get("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
-            Some(file) => Self {
-                bundles: vec![file.into()],
-                further: Vec::new(),
-            },
-            None => Self::default(),
+        let set = |name: &str| get(name).filter(|value| !value.is_empty());
+        let directories = set("SSL_CERT_DIR").unwrap_or_default();
+        Self {
+            file: set("SSL_CERT_FILE").map(PathBuf::from),
+            directories: std::env::split_paths(&directories)
+                .filter(|path| !path.as_os_str().is_empty())
+                .collect(),
+            ..Self::default()
         }
     }
 
     /// The certificates of the system and of `more`; none if only Mozilla's are to be believed.
     pub(crate) fn load(&self, more: &[PathBuf]) -> Result<Vec<Certificate<'static>>> {
         let mut certificates = Vec::new();
-        let bundle = self.bundles.iter().find(|path| path.exists());
-        if let Some(bundle) = bundle {
+        if let Some(file) = &self.file {
+            certificates.extend(read_certificates(file)?);
+        } else if let Some(bundle) = self.bundle() {
             // A bundle may hold what this TLS library can't read; others in it still count.
-            let pem = read(bundle)?;
-            certificates.extend(parse_pem(&pem).filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            }));
+            certificates.extend(readable(&read(bundle)?));
+        }
+        for directory in &self.directories {
+            certificates.extend(read_directory(directory)?);
         }
         for path in self.further.iter().chain(more) {
             certificates.extend(read_certificates(path)?);
@@ -67,10 +77,43 @@ impl Roots {
         Ok(certificates)
     }
 
-    /// Whether there is a bundle of the system.
-    pub(crate) fn has_bundle(&self) -> bool {
-        self.bundles.iter().any(|path| path.exists())
+    /// Whether anybody has said whom to believe, were it nobody.
+    pub(crate) fn are_set(&self) -> bool {
+        self.file.is_some() || !self.directories.is_empty() || self.bundle().is_some()
     }
+
+    fn bundle(&self) -> Option<&PathBuf> {
+        self.bundles.iter().find(|path| path.exists())
+    }
+}
+
+/// The certificates of a directory's files, whatever else lies there.
+fn read_directory(directory: &Path) -> Result<Vec<Certificate<'static>>> {
+    let step = |error| Error::system(format!("read {}", directory.display()), error);
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(step(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(step)?.path());
+    }
+    paths.sort();
+    let mut certificates = Vec::new();
+    // A link may lead to nothing: an authority that was removed.
+    for path in paths.iter().filter(|path| path.is_file()) {
+        certificates.extend(readable(&read(path)?));
+    }
+    Ok(certificates)
+}
+
+fn readable(pem: &[u8]) -> impl Iterator<Item = Certificate<'static>> {
+    let items: Vec<_> = parse_pem(pem).collect();
+    items.into_iter().filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    })
 }
 
 /// All certificates of a PEM file; at least one.
