@@ -171,6 +171,15 @@ pub(crate) struct Inspect {
     /// The document itself, byte for byte: its manifest, index or configuration
     #[arg(long, value_enum)]
     pub(crate) raw: Option<Raw>,
+    /// What its registry has about it: signatures, lists of contents, attestations. The image
+    /// need not be here
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) referrers: bool,
+    /// Only those of this type
+    #[arg(long, value_name = "TYPE", requires = "referrers")]
+    pub(crate) artifact_type: Option<String>,
+    #[command(flatten, next_help_heading = "Options with --referrers")]
+    pub(crate) registry: RegistryOptions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

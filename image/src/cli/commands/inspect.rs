@@ -4,11 +4,15 @@ use image::error::Result;
 use image::store::Image;
 use serde_json::{Value, json};
 
+use super::referrers;
 use crate::cli::arguments::{Inspect, Raw};
 use crate::cli::context::{Context, platform};
 use crate::cli::output;
 
 pub(crate) fn run(context: &Context, inspect: &Inspect) -> Result<()> {
+    if inspect.referrers {
+        return referrers::run(context, inspect);
+    }
     let mut all = Vec::new();
     for text in &inspect.images {
         let image = context.store.find(text)?;

@@ -16,6 +16,7 @@ pub(crate) mod mount;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
+mod referrers;
 pub(crate) mod registry;
 pub(crate) mod remove;
 pub(crate) mod run;
