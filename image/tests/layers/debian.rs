@@ -16,7 +16,7 @@ use crate::tree;
 
 /// An archive of a Debian without anything that is not essential; made once, and kept in the
 /// target directory.
-fn debian() -> PathBuf {
+pub(crate) fn debian() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let archive = directory.join("debian-layer.tar");
     let lock = File::create(directory.join("debian-layer.lock")).expect("a lock");

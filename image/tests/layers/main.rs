@@ -15,4 +15,5 @@ mod readers;
 mod rules;
 mod scene;
 mod tree;
+mod umoci;
 mod whiteouts;
