@@ -156,6 +156,12 @@ impl Screen {
         let mut stderr = std::io::stderr().lock();
         stderr.write_all(text.as_bytes()).ok();
         stderr.flush().ok();
+        // What is done stays as it is: below it there may be results from now on, which the next
+        // drawing must not go over.
+        if self.bars.iter().all(|bar| bar.state != State::Working) {
+            self.bars.clear();
+            self.drawn = 0;
+        }
     }
 }
 
