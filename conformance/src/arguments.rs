@@ -31,7 +31,7 @@ usage: conformance --runtime PATH [--suite NAME]... [--case NAME]... [--format t
 --known    a list of cases that are known to fail: only what differs from it is a failure;
            --update runs everything three times and writes the list anew, a strict one only shorter
 --progress a line for each case on standard error, whatever the format
---jobs     so many cases side by side (as many as there are processors)
+--jobs     so many cases side by side (two for each processor)
 --called   how this program is called where commands are shown (by its path)
 --times    also where the time went, by suite and the slowest cases, on standard error
 
@@ -99,7 +99,7 @@ pub struct Arguments {
     pub called: Option<String>,
     /// Whether it is said where the time went.
     pub shows_times: bool,
-    /// How many cases run side by side; as many as there are processors without a number.
+    /// How many cases run side by side; twice as many as there are processors without a number.
     pub jobs: Option<usize>,
     /// Whether each case has its line, whatever the format.
     pub shows_progress: bool,
@@ -156,12 +156,11 @@ impl Arguments {
         Ok(arguments)
     }
 
-    /// How many cases run side by side. Two for each processor would not hurt, but that some wait
-    /// for a moment of the kernel's.
+    /// How many cases run side by side: two for each processor, since a half of them waits.
     #[must_use]
     pub fn jobs(&self) -> usize {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.jobs.unwrap_or_else(processors)
+        self.jobs.unwrap_or_else(|| 2 * processors())
     }
 
     /// Whether a word is a flag without a value, which is set then.

@@ -134,9 +134,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `run` to its end; then the container is removed and the host looked at.
 fn run_and_look(scene: &Scene<'_>, ground: &Ground, bundle: &Bundle) -> Result<Finished, Trouble> {
+    run_and_look_within(scene, ground, bundle, PATIENCE)
+}
+
+/// The same with patience of the case's own.
+fn run_and_look_within(
+    scene: &Scene<'_>,
+    ground: &Ground,
+    bundle: &Bundle,
+    patience: Duration,
+) -> Result<Finished, Trouble> {
     bundle.save();
     let words = ["run", "--bundle", &text(bundle.path()), bundle.id()];
-    let finished = scene.runtime().call_within(&words, PATIENCE);
+    let finished = scene.runtime().call_within(&words, patience);
     remove(scene, bundle);
     ground.check()?;
     if finished.is_late {
