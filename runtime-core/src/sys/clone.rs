@@ -109,7 +109,11 @@ pub(crate) fn in_user_and_mount_namespace(
         -1 => Err(Errno::last()),
         0 => {
             let flags = nix::sched::CloneFlags::CLONE_NEWUSER | nix::sched::CloneFlags::CLONE_NEWNS;
-            let made = nix::sched::unshare(flags).and_then(|()| make());
+            // Whoever has the uid that made a user namespace may do anything in it: without this,
+            // root of a container that sees the host's processes could open this one's program.
+            let made = nix::sys::prctl::set_dumpable(false)
+                .and_then(|()| nix::sched::unshare(flags))
+                .and_then(|()| make());
             if let Ok(made) = made {
                 let word = [std::io::IoSlice::new(b"x")];
                 let rights = [made.as_raw_fd()];
