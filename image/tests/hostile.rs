@@ -172,6 +172,18 @@ fn a_good_registry_is_pulled_from_and_the_second_pull_fetches_nothing() {
 }
 
 #[test]
+fn nothing_is_to_be_packed_on_its_way_and_what_is_anyhow_is_not_taken() {
+    let fake = registry(Made::new(&[&layer()]), |seen| {
+        let headers = [("Content-Encoding", "gzip")];
+        is_layer(seen).then(|| answer(200, &headers, &layer()[..5000]))
+    });
+    attempt(quick(), &name(&fake)).fails(ErrorKind::Corrupt, "offers 5000 bytes");
+    for seen in fake.seen() {
+        assert_eq!(seen.header("accept-encoding"), Some("identity"), "{seen:?}");
+    }
+}
+
+#[test]
 fn other_bytes_under_the_right_digest_are_corrupt() {
     let fake = registry(Made::new(&[&layer()]), |seen| {
         is_layer(seen).then(|| {

@@ -556,3 +556,28 @@ fn what_is_corrupt_is_not_copied() {
     assert!(taken.lock().expect("no panic").manifests.is_empty());
     assert_eq!(taken.lock().expect("no panic").blobs.len(), 1);
 }
+
+#[test]
+fn who_keeps_the_list_of_what_is_about_an_image_needs_none_at_a_tag() {
+    for (knows, lists) in [(true, 0), (false, 1)] {
+        let (fake, _) = registry(move |seen| {
+            let headers = [("OCI-Subject", "sha256:it-knows")];
+            let is_known = knows && seen.is("PUT", "/manifests/");
+            is_known.then(|| answer(201, &headers, b""))
+        });
+        let mut scene = Scene::new(&layer());
+        let lease = scene.store.lease().expect("a lease");
+        let put = |media_type, bytes: &[u8]| scene.store.put(media_type, bytes).expect("written");
+        let empty = put(MediaType::Empty, b"{}");
+        let artifact = serde_json::json!({"schemaVersion": 2, "artifactType": "x/y",
+            "mediaType": MediaType::OciManifest.as_str(), "config": empty, "layers": [empty],
+            "subject": scene.image});
+        let artifact = put(MediaType::OciManifest, artifact.to_string().as_bytes());
+        drop(lease);
+        let subject = std::mem::replace(&mut scene.image, artifact);
+        scene.push(quick(), &fake, None).expect("pushed");
+        let tag = format!("/manifests/sha256-{}", subject.digest.hex());
+        assert_eq!(fake.asked("PUT", &tag).len(), lists);
+        assert_eq!(fake.asked("PUT", "/manifests/").len(), 1 + lists);
+    }
+}

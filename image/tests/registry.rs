@@ -841,3 +841,32 @@ fn tags_are_listed_and_what_is_about_an_image_is_found() {
         .expect_err("not there");
     assert_eq!(again.kind(), ErrorKind::NotFound, "{again}");
 }
+
+#[test]
+fn content_that_is_named_by_sha512_goes_both_ways() {
+    use image::digest::{Algorithm, Hasher};
+    needs!(Program("docker-registry"));
+    let (registry, scene) = (Registry::plain(), Scene::new());
+    let bytes = b"a layer with a long name".repeat(1000);
+    let mut hasher = Hasher::new(Algorithm::Sha512);
+    hasher.update(&bytes);
+    let tar = MediaType::layer(Compression::None);
+    let layer = Descriptor::new(tar, hasher.finish(), bytes.len() as u64);
+    let lease = scene.store.lease().expect("a lease");
+    let ingest = scene.store.ingest(&layer).expect("begun");
+    let image::store::Ingest::Writer(mut writer) = ingest else {
+        panic!("it is not there yet");
+    };
+    writer.append(&bytes).expect("written");
+    writer.commit().expect("verified");
+    let image = kit::image(&scene.store, &[layer], "x").expect("written");
+    drop(lease);
+    let name = format!("{}/a:1", registry.name());
+    scene.push(quick(), &image, &name).expect("pushed");
+    let fresh = Scene::new();
+    assert_eq!(
+        fresh.pull(quick(), &name).expect("pulled").digest,
+        image.digest
+    );
+    kit::assert_sound(&fresh.store);
+}

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::daemon::Daemon;
 use super::hosts_file::HostsFile;
 use super::registries::{RegistriesFiles, Renamed, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +27,8 @@ pub struct Hosts {
     pub skip_verify: Vec<String>,
     /// What Podman and its relatives are told.
     pub registries: RegistriesFiles,
+    /// dockerd's `daemon.json`, for further `registry-mirrors`, and for `insecure-registries`.
+    pub docker_daemon: Option<PathBuf>,
 }
 
 /// What a place may be asked for.
@@ -97,13 +100,14 @@ impl Hosts {
         if let Some(table) = table {
             return self.table(registry, table);
         }
+        let daemon = Daemon::read(self.docker_daemon.as_deref())?;
         let mut places = Vec::new();
         if registry == DEFAULT_REGISTRY {
-            for mirror in &self.mirrors {
+            for mirror in self.mirrors.iter().chain(&daemon.mirrors) {
                 places.push(self.mirror(mirror)?);
             }
         }
-        places.push(self.registry_itself(registry)?);
+        places.push(self.insecure(registry, daemon.permits_insecure(registry))?);
         Ok(places)
     }
 

@@ -152,3 +152,27 @@ fn docker_certificates_are_found_by_host_and_port() {
     let error = hosts.tls("r.io:5000").expect_err("incomplete");
     assert!(error.to_string().contains("there is no"), "{error}");
 }
+
+#[test]
+fn what_dockerd_is_told_counts_where_nobody_else_says_anything() {
+    let (root, mut hosts) = hosts("own.io", "[host.\"https://m.example\"]\n");
+    let daemon = root.path().join("daemon.json");
+    let text =
+        r#"{"registry-mirrors": ["http://d.io"], "insecure-registries": ["own.io", "x.io"]}"#;
+    std::fs::write(&daemon, text).expect("written");
+    hosts.docker_daemon = Some(daemon);
+    hosts.mirrors = vec!["https://first.io".into()];
+    let shown = |registry: &str| {
+        let places = hosts.places(registry, None).expect("well-formed");
+        let shown = places
+            .iter()
+            .map(|place| (place.scheme, place.authority.clone()));
+        shown.collect::<Vec<_>>()
+    };
+    let first = (Scheme::Https, "first.io".to_owned());
+    let second = (Scheme::Http, "d.io".to_owned());
+    let itself = (Scheme::Https, "registry-1.docker.io".to_owned());
+    assert_eq!(shown("docker.io"), [first, second, itself]);
+    assert_eq!(shown("x.io"), [(Scheme::Either, "x.io".to_owned())]);
+    assert_eq!(shown("own.io")[1], (Scheme::Https, "own.io".to_owned()));
+}

@@ -6,7 +6,8 @@
 //!
 //! 1. containerd's `hosts.toml` in the directories of [`Hosts`], that of `_default` among them;
 //! 2. the `[[registry]]` table of [`RegistriesFiles`] with the longest prefix of the image's name;
-//! 3. Docker's `registry-mirrors` ([`Hosts::mirrors`]), for docker.io;
+//! 3. Docker's `registry-mirrors` for docker.io ([`Hosts::mirrors`], and dockerd's `daemon.json`),
+//!    and its `insecure-registries`;
 //! 4. nobody: it is the registry itself, over TLS.
 //!
 //! But what a `[[registry]]` table blocks is blocked, whoever else says where it is; certificates
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub mod credentials;
+mod daemon;
 pub mod helper;
 pub mod hosts;
 mod hosts_file;
@@ -77,7 +79,7 @@ impl Settings {
     ///
     /// Credentials: `REGISTRY_AUTH_FILE` alone if it is set; else containers' auth.json below
     /// `XDG_RUNTIME_DIR` and `XDG_CONFIG_HOME`, then `DOCKER_CONFIG` or `~/.docker/config.json`.
-    /// Hosts: `/etc/containerd/certs.d`, `/etc/docker/certs.d`; what Podman is told as
+    /// Hosts: `/etc/containerd/certs.d`, `/etc/docker/certs.d`, `/etc/docker/daemon.json`; what Podman is told as
     /// [`RegistriesFiles::from_variables`] says.
     #[must_use]
     pub fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
@@ -92,6 +94,7 @@ impl Settings {
                 "/etc/docker/certs.d".into(),
             ],
             registries: RegistriesFiles::from_variables(&get),
+            docker_daemon: Some("/etc/docker/daemon.json".into()),
             ..Hosts::default()
         };
         Self {

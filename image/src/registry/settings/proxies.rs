@@ -118,12 +118,12 @@ fn split_port(entry: &str) -> (&str, Option<u16>) {
     }
 }
 
-fn parse_network(entry: &str) -> Option<(IpAddr, u32)> {
+pub(super) fn parse_network(entry: &str) -> Option<(IpAddr, u32)> {
     let (address, length) = entry.split_once('/')?;
     Some((address.parse().ok()?, length.parse().ok()?))
 }
 
-fn is_within(address: IpAddr, (network, length): (IpAddr, u32)) -> bool {
+pub(super) fn is_within(address: IpAddr, (network, length): (IpAddr, u32)) -> bool {
     match (address, network) {
         (IpAddr::V4(address), IpAddr::V4(network)) if length <= 32 => {
             let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
