@@ -6,7 +6,7 @@ mod network;
 
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
@@ -479,6 +479,63 @@ fn what_a_pull_that_was_killed_amid_pieces_has_left_is_used() {
     assert_eq!(kit::unfinished(&root), [] as [String; 0]);
     drop((store, stalling, fake, directory));
     residue.assert_none(&[]);
+}
+
+/// Pulls the layer into a store on a disk of this size.
+fn pull_onto(size: &str, number: u32) {
+    let marker = Marker::new("ranges");
+    let residue = Residue::watch(&marker);
+    let directory = marker.directory();
+    let fake = registry(|_, reply| reply);
+    let child = kit::child(
+        "child_that_pulls_onto_a_small_disk",
+        directory.path(),
+        number,
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private", "sh", "-c"]);
+    let mount = format!("mount -t tmpfs -o size={size} tmpfs \"$0\" && exec \"$@\"");
+    unshare.arg(mount).arg(directory.path());
+    unshare.arg(child.get_program()).args(child.get_args());
+    unshare.env(kit::ROOT, directory.path());
+    unshare.env(kit::NUMBER, number.to_string());
+    unshare.env(NAME, format!("{}/a/b:c", fake.name()));
+    testkit::finish(&mut unshare, Duration::from_secs(120)).succeeded();
+    drop((fake, directory));
+    residue.assert_none(&[]);
+}
+
+#[test]
+fn what_is_ahead_of_its_turn_needs_no_room_that_there_is_not() {
+    needs!(Root);
+    // For the layer of 2.8 MB, but not for the eight pieces besides that may be ahead.
+    pull_onto("3400k", 0);
+    pull_onto("2000k", 1);
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn child_that_pulls_onto_a_small_disk() {
+    let Some(disk) = kit::told_root() else { return };
+    let store = Store::open(&disk.join("store")).expect("there is room");
+    let name = std::env::var(NAME).expect("told");
+    let reference: Reference = name.parse().expect("a reference");
+    let (client, notes) = (Client::new(pieces()), Notes::default());
+    let pulled = pull(&client, &store, &reference, &PullOptions::default(), &notes);
+    let is_told = notes.contain("ENOSPC") && notes.contain("going on with one connection");
+    assert!(is_told, "{:?}", notes.all());
+    match kit::told_number() {
+        0 => {
+            pulled.expect("it fits");
+            kit::assert_sound(&store);
+        }
+        _ => {
+            let error = pulled.expect_err("it does not fit");
+            assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+            assert!(store.images().expect("a list").is_empty());
+        }
+    }
+    assert_eq!(kit::unfinished(store.path()), [] as [String; 0]);
 }
 
 #[test]

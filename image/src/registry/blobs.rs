@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::answer::{Answer, Stream};
 use super::exchange::{Broken, Request, from_io};
 use super::pace::{Lent, Pace, Way};
-use super::pieces::{Pieces, Talk};
+use super::pieces::{Failed, Pieces, Talk};
 use super::problem;
 use super::range::{Part, Range, ended_early, sends_more, skip, wrong_size};
 use super::repository::Repository;
@@ -16,7 +16,7 @@ use super::retry::Attempts;
 use super::send::Line;
 use super::settings::hosts::Capability;
 use super::url::Url;
-use crate::document::{Descriptor, MAX_DOCUMENT};
+use crate::document::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Event, Progress, Work};
 
@@ -106,52 +106,6 @@ impl Repository<'_> {
         }
         Err(last)
     }
-
-    /// A small blob, such as a configuration, verified.
-    ///
-    /// # Errors
-    /// As [`Self::download`]; [`ErrorKind::Corrupt`] when it is not what the descriptor says, or
-    /// is larger than a document may be.
-    pub fn document(&self, blob: &Descriptor) -> Result<Vec<u8>> {
-        if let Some(embedded) = blob.embedded()? {
-            return Ok(embedded);
-        }
-        if blob.size > MAX_DOCUMENT {
-            let message = format!("document {}: more than {MAX_DOCUMENT} bytes", blob.digest);
-            return Err(Error::new(ErrorKind::Corrupt, message));
-        }
-        let mut sink = Memory(Vec::new());
-        self.download(blob, &mut sink, &AtomicBool::new(false))?;
-        let mut verifier = crate::digest::Verifier::new(&blob.digest, blob.size);
-        verifier.update(&sink.0)?;
-        verifier.finish()?;
-        Ok(sink.0)
-    }
-
-    /// Opens a blob for reading from `offset` on, for who verifies it himself.
-    pub(crate) fn read_blob(
-        &self,
-        blob: &Descriptor,
-        offset: u64,
-    ) -> Result<Box<dyn Read + 'static>> {
-        let digest = &blob.digest;
-        self.first(Capability::Pull, |line| {
-            let url = line.endpoint.url(self.name(), &format!("blobs/{digest}"));
-            let range = Range::From(offset);
-            let answer = line.send(&range.request(&url))?;
-            match range.part(&answer, blob) {
-                Part::Asked => Ok(Box::new(answer.stream()) as Box<dyn Read>),
-                Part::Whole => match skip(answer.stream(), offset) {
-                    Ok(stream) => Ok(Box::new(stream)),
-                    Err(broken) => Err(broken.error),
-                },
-                Part::Unsatisfiable | Part::Other => {
-                    Err(problem::error(&format!("read blob {digest}"), answer))
-                }
-                Part::Wrong(why) => Err(wrong_size(blob, &why)),
-            }
-        })
-    }
 }
 
 impl Download<'_> {
@@ -204,13 +158,7 @@ impl Download<'_> {
                 self.copy(stream, &authority, self.blob.size)
             }
             Part::Unsatisfiable => {
-                self.sink.restart()?;
-                self.progress.report(Event::Began {
-                    digest: &self.blob.digest,
-                    work: Work::Download,
-                    total: Some(self.blob.size),
-                    done: 0,
-                });
+                self.restart()?;
                 let message = format!("{authority} has no byte {offset} of it");
                 Err(Broken {
                     may_pass: offset > 0,
@@ -278,15 +226,34 @@ impl Download<'_> {
             stop: self.stop,
             progress: self.progress,
         };
-        let outcome = pieces.fetch(&talk, self.sink);
-        match outcome {
-            Err(error) if is_of_the_network(error.kind()) && !self.stop.load(Ordering::Relaxed) => {
-                let note = format!("{error}; going on with one connection");
-                self.progress.report(Event::Note(&note));
-                Ok(())
+        let error = match pieces.fetch(&talk, self.sink) {
+            Ok(()) => return Ok(()),
+            Err(Failed::Connections(error) | Failed::Sink(error))
+                if self.stop.load(Ordering::Relaxed) =>
+            {
+                return Err(error.into());
             }
-            outcome => outcome.map_err(Broken::from),
-        }
+            Err(Failed::Connections(error)) => error,
+            Err(Failed::Sink(error)) => {
+                // What was ahead of its turn may have filled the disk.
+                self.restart()?;
+                error
+            }
+        };
+        let note = format!("{error}; going on with one connection");
+        self.progress.report(Event::Note(&note));
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.sink.restart()?;
+        self.progress.report(Event::Began {
+            digest: &self.blob.digest,
+            work: Work::Download,
+            total: Some(self.blob.size),
+            done: 0,
+        });
+        Ok(())
     }
 
     /// Reads a stream up to the blob's byte `end`, which must be its end.
@@ -333,32 +300,4 @@ pub(super) fn given_up() -> Error {
         ErrorKind::Unreachable,
         "given up, since another part has failed",
     )
-}
-
-fn is_of_the_network(kind: ErrorKind) -> bool {
-    !matches!(kind, ErrorKind::NoSpace | ErrorKind::System)
-}
-
-struct Memory(Vec<u8>);
-
-impl Write for Memory {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink for Memory {
-    fn offset(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn restart(&mut self) -> Result<()> {
-        self.0.clear();
-        Ok(())
-    }
 }

@@ -29,6 +29,7 @@ mod pace;
 mod pieces;
 pub(crate) mod problem;
 mod range;
+mod read;
 mod repository;
 mod retry;
 mod send;

@@ -71,6 +71,14 @@ pub(super) struct Talk<'t> {
     pub(super) progress: &'t dyn Progress,
 }
 
+/// Why not all pieces came to the sink.
+pub(super) enum Failed {
+    /// They could not be had, or not be kept until their turn.
+    Connections(Error),
+    /// The sink did not take them.
+    Sink(Error),
+}
+
 impl<'d> Pieces<'d> {
     /// `connections` is at least one.
     pub(super) fn new(
@@ -103,8 +111,8 @@ impl<'d> Pieces<'d> {
     /// Fetches them. Afterwards the sink has the whole blob; after an error what came in order.
     ///
     /// # Errors
-    /// The sink's; the first that a connection ended with, after its own attempts.
-    pub(super) fn fetch(&self, talk: &Talk<'_>, sink: &mut dyn Sink) -> Result<()> {
+    /// The sink's; else the first that a connection ended with, after its own attempts.
+    pub(super) fn fetch(&self, talk: &Talk<'_>, sink: &mut dyn Sink) -> Result<(), Failed> {
         std::thread::scope(|scope| {
             for _ in 0..self.connections {
                 scope.spawn(|| self.work(talk));
@@ -117,23 +125,33 @@ impl<'d> Pieces<'d> {
     }
 
     /// Gives the sink everything in its order.
-    fn take_all(&self, talk: &Talk<'_>, sink: &mut dyn Sink) -> Result<()> {
+    fn take_all(&self, talk: &Talk<'_>, sink: &mut dyn Sink) -> Result<(), Failed> {
         let mut buffer = vec![0; BUFFER];
         while sink.offset() < self.blob.size {
             let at = sink.offset();
-            let count = self.wait_for(at, talk.stop)?.min(BUFFER as u64);
-            let bytes = &mut buffer[..usize::try_from(count).unwrap_or(BUFFER)];
-            let read = self.spool.read_exact_at(bytes, self.place(at));
-            read.map_err(|error| self.failed("read back", error))?;
-            sink.write_all(bytes).map_err(from_io)?;
+            let bytes = self
+                .take(at, &mut buffer, talk.stop)
+                .map_err(Failed::Connections)?;
+            sink.write_all(bytes)
+                .map_err(|error| Failed::Sink(from_io(error)))?;
+            let bytes = bytes.len() as u64;
             talk.progress.report(Event::Advanced {
                 digest: &self.blob.digest,
                 work: Work::Download,
-                bytes: count,
+                bytes,
             });
-            self.took(at + count);
+            self.took(at + bytes);
         }
         Ok(())
+    }
+
+    /// The next bytes from `at` on, as soon as there are some.
+    fn take<'b>(&self, at: u64, buffer: &'b mut [u8], stop: &AtomicBool) -> Result<&'b [u8]> {
+        let count = usize::try_from(self.wait_for(at, stop)?).unwrap_or(BUFFER);
+        let bytes = &mut buffer[..count.min(BUFFER)];
+        let read = self.spool.read_exact_at(bytes, self.place(at));
+        read.map_err(|error| self.failed("read back", error))?;
+        Ok(bytes)
     }
 
     /// Waits until there are bytes from `at` on; says how many.
