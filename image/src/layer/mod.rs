@@ -27,5 +27,6 @@ pub use decompress::detect;
 pub use ids::{IdMaps, IdRange, OtherIds};
 pub use limits::Limits;
 pub use pack::{PackOptions, PackedLayer, diff, diff_overlay, pack};
+pub(crate) use settle::adopt;
 pub use settle::settle;
 pub use tree::clear;

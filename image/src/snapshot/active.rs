@@ -25,6 +25,7 @@ use super::overlay::Overlay;
 use super::{Chain, Snapshots, make_directory, native, open_directory, prune};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layer;
 use crate::lock::{Lock, Share};
 
 /// One root filesystem with changes of its own, while this process works with it.
@@ -230,7 +231,7 @@ impl Active {
         }
         let upper = (!options.read_only).then(|| (self.upper(), self.directory.join("work")));
         if let (Some((upper, _)), Some(top)) = (&upper, lowers.first()) {
-            adopt_root(top, upper)?;
+            layer::adopt(open_directory(top)?, open_directory(upper)?)?;
         }
         let mut overlay = Overlay {
             lowers,
@@ -379,15 +380,6 @@ fn no_such(name: &str) -> Error {
         ErrorKind::NotFound,
         format!("there is no root filesystem named {name}"),
     )
-}
-
-/// An upper directory's owner, mode and time are those of the whole's root.
-fn adopt_root(top: &Path, upper: &Path) -> Result<()> {
-    let step = || format!("adopt the attributes of {}", top.display());
-    let metadata = fs::metadata(top).map_err(|error| Error::system(step(), error))?;
-    chown(upper, Some(metadata.uid()), Some(metadata.gid()))
-        .map_err(|error| Error::system(step(), error))?;
-    set_mode(upper, metadata.mode() & 0o7777)
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<()> {

@@ -23,7 +23,7 @@ pub(super) fn flatten(active: &Active, target: &Path) -> Result<()> {
         let pack = |out| layer::diff_overlay(source.as_fd(), &plain(), out);
         through_a_pipe(pack, &destination)
             .map_err(|error| error.within(format!("copy layers to {}", target.display())))?;
-        adopt_root(&source, &destination)?;
+        layer::adopt(&source, &destination)?;
     }
     Ok(())
 }
@@ -65,14 +65,4 @@ fn through_a_pipe(
     // A reader that has given up makes the writer fail, too, and knows better why.
     applied?;
     packed.map(drop)
-}
-
-/// An overlay's root has the attributes of its topmost layer's root.
-fn adopt_root(layer: &File, target: &File) -> Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-    let step = |error| Error::system("adopt the attributes of a layer", error);
-    let metadata = layer.metadata().map_err(step)?;
-    fchown(target, Some(metadata.uid()), Some(metadata.gid())).map_err(step)?;
-    let mode = std::fs::Permissions::from_mode(metadata.mode() & 0o7777);
-    target.set_permissions(mode).map_err(step)
 }

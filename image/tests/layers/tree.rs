@@ -70,6 +70,18 @@ fn read_into(root: &Path, path: &Path, tree: &mut Tree, links: &mut BTreeMap<u64
     tree.insert(name, line);
 }
 
+/// The line that [`read`] has for the root, without reading what is below it.
+pub(crate) fn attributes_of_root(root: &Path) -> String {
+    let metadata = fs::symlink_metadata(root).expect("there");
+    let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+    let owner = (metadata.uid(), metadata.gid());
+    let attributes = attributes(root);
+    format!(
+        "{:o} {owner:?} {seconds}.{nanoseconds} {attributes:?}",
+        metadata.mode()
+    )
+}
+
 /// How many bytes of a file are no hole.
 fn stored(path: &Path) -> u64 {
     use rustix::fs::{SeekFrom, seek};

@@ -109,6 +109,9 @@ fn umoci_unpacks_the_same_tree() {
     tree::assert_same(&expected, &comparable(&scene.root().join("copied")));
     let mounted = image(&root, &["mount", digest]);
     let merged = comparable(Path::new(mounted.trim()));
+    let [copied_root, mounted_root] = [path("copied"), mounted.trim().to_owned()]
+        .map(|root| tree::attributes_of_root(Path::new(&root)));
     image(&root, &["unmount", mounted.trim()]);
     tree::assert_same(&expected, &merged);
+    assert_eq!(copied_root, mounted_root);
 }

@@ -94,12 +94,12 @@ fn content(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> Result<(), Errno> {
 }
 
 /// Gives an open file or directory the owner, mode, attributes and times of another one.
-pub(super) fn attributes(from: &OwnedFd, stat: &Stat, to: impl AsFd) -> Result<(), Errno> {
+pub(super) fn attributes(from: impl AsFd, stat: &Stat, to: impl AsFd) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     fchown(&to, Some(uid), Some(gid))?;
     fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     replace(
-        &xattrs(from)?,
+        &xattrs(&from)?,
         &xattrs(&to)?,
         |name, value| fsetxattr(&to, name, value, XattrFlags::empty()),
         |name| fremovexattr(&to, name),

@@ -76,6 +76,17 @@ fn settle_here(
     settling.inherit()
 }
 
+/// Gives one directory owner, mode, attributes and times of another one: those of an overlay's
+/// root are its topmost layer's.
+///
+/// # Errors
+/// [`ErrorKind::System`] for what the kernel refuses.
+pub(crate) fn adopt(from: impl AsFd, to: impl AsFd) -> Result<()> {
+    fstat(&from)
+        .and_then(|stat| copy::attributes(&from, &stat, &to))
+        .map_err(|errno| Error::system("adopt the attributes of a layer", errno))
+}
+
 struct Settling {
     root: OwnedFd,
     /// Whether this thread's working directory is its own.
