@@ -34,6 +34,11 @@ const OWNERS: &str = "A user namespace has ids when its map is written: user_nam
      The namespaces belong to the user namespace either way.";
 const USER_NAMESPACES: &str = "https://man7.org/linux/man-pages/man7/user_namespaces.7.html";
 
+const SHARES: &str = "shares specifies a relative share of CPU time \
+     (https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#cpu)";
+const TWO_WEIGHTS: &str = "No sentence says what weight of cgroup v2 a number of v1's shares is. Runtimes had a \
+     straight line, in which 1024, v1's default, is 39; newer ones have a curve in which it is 100, v2's.";
+
 pub(super) const KNOWN: &[Known] = &[
     Known {
         place: "report > mounts > * > super",
@@ -138,6 +143,34 @@ pub(super) const KNOWN: &[Known] = &[
              (https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md)",
     },
     Known {
+        place: "report > dev > core",
+        is_it: |difference, _| {
+            let leads_to_it = |value: &Value| value["link"] == "/proc/kcore";
+            either(difference, Value::is_null) && either(difference, leads_to_it)
+        },
+        reason: "Where the kernel has /proc/kcore, runc and crun make a link to it that no document \
+             names; tare makes the four links that the specification names.",
+        sentence: "/dev/fd, /dev/stdin, /dev/stdout, /dev/stderr (https://github.com/opencontainers/runtime-spec/blob/v1.3.0/runtime-linux.md#dev-symbolic-links)",
+    },
+    Known {
+        place: "cgroups > * > cpu.weight",
+        is_it: |difference, config| {
+            let shares = config["linux"]["resources"]["cpu"]["shares"].as_u64();
+            shares.is_some_and(|shares| {
+                let ways = [linear_weight(shares), curved_weight(shares)].map(|way| json!(way));
+                ways.contains(&difference.measured) && ways.contains(&difference.other)
+            })
+        },
+        reason: TWO_WEIGHTS,
+        sentence: SHARES,
+    },
+    Known {
+        place: "cgroups > * > cpu.weight.nice",
+        is_it: |_, config| config["linux"]["resources"]["cpu"]["shares"].is_u64(),
+        reason: TWO_WEIGHTS,
+        sentence: SHARES,
+    },
+    Known {
         place: "report > interfaces > lo",
         is_it: |difference, _| either(difference, |value| *value == json!(65534)),
         reason: OWNERS,
@@ -205,6 +238,19 @@ pub(super) const KNOWN: &[Known] = &[
         sentence: CGROUP_MOUNTS,
     },
 ];
+
+/// cpu.weight of v1's shares, as runc has it up to 1.3.1.
+fn linear_weight(shares: u64) -> String {
+    let shares = shares.clamp(2, 262_144);
+    (1 + (shares - 2) * 9999 / 262_142).to_string()
+}
+
+/// The same as runc has it from 1.3.2 on: a curve through (2, 1), (1024, 100) and (262144, 10000).
+fn curved_weight(shares: u64) -> String {
+    let bits = f64::from(u32::try_from(shares.clamp(2, 262_144)).unwrap_or(u32::MAX)).log2();
+    let exponent = (bits * bits + 125.0 * bits) / 612.0 - 7.0 / 34.0;
+    format!("{:.0}", 10_f64.powf(exponent).ceil())
+}
 
 impl Known {
     fn covers(&self, difference: &Difference, config: &Value) -> bool {
@@ -321,6 +367,18 @@ mod tests {
         let of = |word| difference(&path, json!(["rw"]), json!([word]));
         assert!(known(&of("ro"), &json!({})).is_some());
         assert!(known(&of("size=1k"), &json!({})).is_none());
+    }
+
+    #[test]
+    fn both_weights_of_shares_are_known_and_a_third_is_not() {
+        let config = json!({ "linux": { "resources": { "cpu": { "shares": 512 } } } });
+        let path = ["life", "cgroups", "/sys/fs/cgroup", "cpu.weight"];
+        let of = |one, other| difference(&path, json!(one), json!(other));
+        assert!(known(&of("59", "20"), &config).is_some());
+        assert!(known(&of("20", "59"), &config).is_some());
+        assert!(known(&of("59", "21"), &config).is_none());
+        assert_eq!(super::curved_weight(1024), "100");
+        assert_eq!(super::curved_weight(2), "1");
     }
 
     #[test]
