@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -49,6 +49,15 @@ impl Runtime {
         }
     }
 
+    /// The same runtime, whose binary is at another place.
+    #[must_use]
+    pub fn at(&self, path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Where the binary is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -70,14 +79,27 @@ impl Runtime {
             command.arg("--systemd-cgroup");
         }
         command.args(arguments);
-        if let Some(filter) = &self.manner.filter {
-            crate::sys::under_filter(&mut command, filter.clone());
-        }
+        self.under_filter(&mut command);
         // What is set by accident where this runs must not be seen inside.
         for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"] {
             command.env_remove(name);
         }
         command
+    }
+
+    /// Takes away from a command, and from the runtime that it starts, what is taken from the runtime.
+    pub fn under_filter(&self, command: &mut Command) {
+        if let Some(filter) = &self.manner.filter {
+            crate::sys::under_filter(command, filter.clone());
+        }
+    }
+
+    /// Runs a command of [`Runtime::command`] with these arguments, which was altered, to its end.
+    #[must_use]
+    pub fn finish(&self, command: &mut Command, arguments: &[&str]) -> Finished {
+        let finished = finish(command, b"", LIMIT);
+        self.note(arguments, &finished);
+        finished
     }
 
     /// Runs it to its end.
@@ -102,6 +124,19 @@ impl Runtime {
                 words: finished.brief(),
             });
         }
+    }
+
+    /// Remembers a command that was started by hand, if it has failed; it complained to this file.
+    pub fn note_end(&self, arguments: &[&str], status: Option<ExitStatus>, file: &Path) {
+        let stderr = std::fs::read_to_string(file).unwrap_or_default();
+        let code = status.and_then(|status| status.code()).unwrap_or(-1);
+        let finished = Finished {
+            code,
+            stdout: String::new(),
+            stderr,
+            is_late: false,
+        };
+        self.note(arguments, &finished);
     }
 
     /// The first command that failed with these words.

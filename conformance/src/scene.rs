@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -263,13 +264,18 @@ impl<'a> Scene<'a> {
     /// The same with another working directory.
     #[must_use]
     pub fn detached_from(&self, directory: &Path, arguments: &[&str]) -> Finished {
-        use std::process::Stdio;
+        let mut command = self.runtime.command(arguments);
+        command.current_dir(directory);
+        self.detached_as(command, arguments)
+    }
+
+    /// The same for a command with these arguments, which was altered.
+    #[must_use]
+    pub fn detached_as(&self, mut command: Command, arguments: &[&str]) -> Finished {
         let files = ["stdout", "stderr"].map(|name| self.directory.join(name));
         let [stdout, stderr] = files
             .clone()
             .map(|file| std::fs::File::create(file).expect("a file can be made"));
-        let mut command = self.runtime.command(arguments);
-        command.current_dir(directory);
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let code = crate::run::status_within(&mut command, crate::run::LIMIT);
         let [stdout, stderr] = files.map(|file| std::fs::read_to_string(file).unwrap_or_default());

@@ -271,18 +271,6 @@ fn is_found(scene: &Scene<'_>, command: &str, flag: &str) -> Verdict {
     )
 }
 
-/// A command in the bundle's directory, without streams.
-fn in_directory(scene: &Scene<'_>, words: &[&str], directory: &std::path::Path) -> Option<i32> {
-    use std::process::Stdio;
-    let mut command = scene.runtime().command(words);
-    command
-        .current_dir(directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    crate::run::status_within(&mut command, crate::run::LIMIT)
-}
-
 fn with_detach<'a>(command: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
     let mut words = vec![command];
     words.extend((command == "run").then_some("--detach"));
@@ -293,8 +281,8 @@ fn with_detach<'a>(command: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
 fn bundle_of_the_directory(scene: &Scene<'_>, command: &'static str) -> Verdict {
     let bundle = scene.bundle().does(&["wait"]);
     bundle.save();
-    let code = in_directory(scene, &with_detach(command, &[bundle.id()]), bundle.path());
-    equal("exit status", &code, &Some(0))?;
+    let finished = scene.detached_from(bundle.path(), &with_detach(command, &[bundle.id()]));
+    equal("exit status", &finished.code, &0)?;
     let seen = scene.runtime().state(bundle.id()).unwrap_or_default()["bundle"].clone();
     super::is("bundle", &seen, text(bundle.path()))
 }
@@ -317,11 +305,8 @@ fn relative_pid_file(scene: &Scene<'_>, command: &'static str) -> Verdict {
         command,
         &["--pid-file", "pid", "--bundle", &path, bundle.id()],
     );
-    equal(
-        "exit status",
-        &in_directory(scene, &words, scene.directory()),
-        &Some(0),
-    )?;
+    let finished = scene.detached_from(scene.directory(), &words);
+    equal("exit status", &finished.code, &0)?;
     let pid = scene.runtime().pid(bundle.id()).to_string();
     equal(
         "the file",
@@ -407,12 +392,13 @@ fn adopts(scene: &Scene<'_>, flags: &[&str]) -> Result<bool, crate::case::Troubl
     let bundle = super::in_the_hosts_pid_namespace(scene).does(&["adopt"]);
     bundle.save();
     let path = text(bundle.path());
-    let mut command = scene
-        .runtime()
-        .command(&[&["run"], flags, &["--bundle", &path, bundle.id()]].concat());
+    let words = [&["run"], flags, &["--bundle", &path, bundle.id()]].concat();
+    let mut command = scene.runtime().command(&words);
+    let said = scene.directory().join("said");
     let mut run = command
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(&said).expect("a file can be made"))
         .spawn()
         .expect("the runtime starts");
     let orphan = || {
@@ -436,6 +422,7 @@ fn adopts(scene: &Scene<'_>, flags: &[&str]) -> Result<bool, crate::case::Troubl
     let parent = orphan().map_or(0, parent_of);
     let is_run = parent == run.id();
     super::kill_all(&bundle);
-    run.wait().ok();
+    let status = run.wait();
+    scene.runtime().note_end(&words, status.ok(), &said);
     found.map(|()| is_run)
 }

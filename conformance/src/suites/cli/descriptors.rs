@@ -258,10 +258,11 @@ fn readiness(scene: &Scene<'_>) -> Verdict {
     ];
     let mut command = scene.runtime().command(&words);
     command.env("NOTIFY_SOCKET", &path);
+    let said = scene.directory().join("said");
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stderr(std::fs::File::create(&said).expect("a file can be made"));
     let mut run = command
         .spawn()
         .map_err(|error| Trouble::Skipped(error.to_string()))?;
@@ -269,7 +270,8 @@ fn readiness(scene: &Scene<'_>) -> Verdict {
     // `run --detach` may wait for a barrier's end, which nobody answers here.
     let pid = scene.runtime().pid(bundle.id());
     run.kill().ok();
-    run.wait().ok();
+    let status = run.wait();
+    scene.runtime().note_end(&words, status.ok(), &said);
     holds(
         lines.iter().any(|line| line == "READY=1"),
         "READY=1",

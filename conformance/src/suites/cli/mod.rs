@@ -79,6 +79,7 @@ impl Area {
 /// The runtime with exactly these words: without `--root`.
 fn raw(scene: &Scene<'_>, words: &[&str]) -> Finished {
     let mut command = Command::new(scene.runtime().path());
+    scene.runtime().under_filter(&mut command);
     finish(command.args(words), b"", LIMIT)
 }
 

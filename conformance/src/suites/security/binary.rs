@@ -90,7 +90,7 @@ impl Copied {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
             .expect("a mode can be set");
         let bytes = std::fs::read(&path).expect("it can be read");
-        let runtime = Runtime::new(&path, scene.runtime().root(), &scene.stage().manner);
+        let runtime = scene.runtime().at(&path);
         Self {
             path,
             runtime,
@@ -128,13 +128,9 @@ fn lured(bundle: Bundle) -> Bundle {
 
 fn created_by(scene: &Scene<'_>, copy: &Copied, bundle: &Bundle) -> Result<i32, Trouble> {
     let path = text(bundle.path());
-    let mut command = copy
-        .runtime
-        .command(&["create", "--bundle", &path, bundle.id()]);
-    let null = std::process::Stdio::null;
-    command.stdin(null()).stdout(null()).stderr(null());
-    let code = crate::run::status_within(&mut command, crate::run::LIMIT);
-    equal("exit status of create", &code, &Some(0))?;
+    let words = ["create", "--bundle", &path, bundle.id()];
+    let finished = scene.detached_as(copy.runtime.command(&words), &words);
+    equal("exit status of create", &finished.code, &0)?;
     Ok(scene.runtime().pid(bundle.id()))
 }
 

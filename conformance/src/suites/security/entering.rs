@@ -44,6 +44,7 @@ fn enter_often(scene: &Scene<'_>, ground: &Ground, bundle: &Bundle) -> Verdict {
             "sh",
         ]);
         command.arg(runtime.get_program()).args(runtime.get_args());
+        scene.runtime().under_filter(&mut command);
         let finished = finish(command.current_dir(ground.canary()), b"", LIMIT);
         equal(
             "exit status of exec",

@@ -61,13 +61,11 @@ fn modes(scene: &Scene<'_>, umask: &str) -> Verdict {
     let bundle = scene.bundle().does(&["exit", "0"]);
     bundle.save();
     let root = scene.directory().join("new-root");
+    let said = scene.directory().join("said");
+    let script = format!("umask {umask}; exec \"$@\" >/dev/null 2>{}", text(&said));
     let mut command = Command::new("sh");
     command
-        .args([
-            "-c",
-            &format!("umask {umask}; exec \"$@\" >/dev/null 2>&1"),
-            "sh",
-        ])
+        .args(["-c", &script, "sh"])
         .arg(scene.runtime().path());
     command.args([
         "--root",
@@ -77,7 +75,10 @@ fn modes(scene: &Scene<'_>, umask: &str) -> Verdict {
         &text(bundle.path()),
         bundle.id(),
     ]);
-    let created = finish(&mut command, b"", LIMIT);
+    scene.runtime().under_filter(&mut command);
+    let mut created = finish(&mut command, b"", LIMIT);
+    created.stderr = std::fs::read_to_string(said).unwrap_or_default();
+    scene.runtime().note(&["create"], &created);
     let all = links::tree(&root);
     let open: Vec<String> = all
         .iter()
@@ -107,7 +108,7 @@ fn modes(scene: &Scene<'_>, umask: &str) -> Verdict {
         b"",
         LIMIT,
     ));
-    equal("exit status of create", &created.code, &0)?;
+    holds(created.code == 0, "`create` succeeds", created.brief())?;
     holds(all.len() > 1, "a state", &root)?;
     equal("open to others", &open, &Vec::new())
 }

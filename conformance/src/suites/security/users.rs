@@ -193,12 +193,11 @@ fn environment(scene: &Scene<'_>, _: &Ground) -> Verdict {
     let env = json!(["PATH=/", "A=1\n2=x", "EMPTY=", "A=3"]);
     let bundle = scene.bundle().set("/process/env", env);
     bundle.save();
-    let mut command =
-        scene
-            .runtime()
-            .command(&["run", "--bundle", &super::text(bundle.path()), bundle.id()]);
+    let path = super::text(bundle.path());
+    let words = ["run", "--bundle", &path, bundle.id()];
+    let mut command = scene.runtime().command(&words);
     command.env("HOST_SECRET", "swordfish").env("EMPTY", "host");
-    let finished = crate::run::finish(&mut command, b"", crate::run::LIMIT);
+    let finished = scene.runtime().finish(&mut command, &words);
     let Some(report) = tried(&finished) else {
         return failed("the program runs", finished.brief());
     };
@@ -226,12 +225,11 @@ fn path(scene: &Scene<'_>, ground: &Ground) -> Verdict {
     )
     .expect("a file can be linked");
     bundle.save();
-    let mut command =
-        scene
-            .runtime()
-            .command(&["run", "--bundle", &super::text(bundle.path()), bundle.id()]);
+    let path = super::text(bundle.path());
+    let words = ["run", "--bundle", &path, bundle.id()];
+    let mut command = scene.runtime().command(&words);
     command.env("PATH", ground.canary());
-    let finished = crate::run::finish(&mut command, b"", crate::run::LIMIT);
+    let finished = scene.runtime().finish(&mut command, &words);
     equal(
         "output",
         &(finished.code, finished.stdout.as_str()),
