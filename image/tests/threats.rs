@@ -216,14 +216,11 @@ fn a_container_that_swaps_files_shows_nothing_of_the_host() {
     } else {
         20
     };
-    let mut whole = 0;
     for _ in 0..rounds {
         let finished = place.image(&["diff", &id]);
         assert!(!finished.stdout.contains("secret-directory"), "{finished}");
-        match finished.code {
-            0 => whole += 1,
-            _ => assert!(finished.stderr.contains("was changed while"), "{finished}"),
-        }
+        let was_changed = finished.stderr.contains("was changed while");
+        assert!(finished.code == 0 || was_changed, "{finished}");
     }
     let mut kill = Command::new(place::tare());
     finish(
@@ -232,6 +229,5 @@ fn a_container_that_swaps_files_shows_nothing_of_the_host() {
     )
     .succeeded();
     place.must(&["prune"]);
-    println!("{whole} of {rounds} were whole");
     place.finish();
 }
