@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use image::error::{Error, ErrorKind};
 use image::pull::{PullOptions, Pulled, pull};
-use image::registry::settings::Credential;
+use image::registry::settings::{Credential, Proxies};
 use image::registry::{Client, Settings};
 use image::{Digest, Reference, Store};
 use network::certificates::Authority;
@@ -172,6 +172,53 @@ fn a_proxy_tunnels_and_learns_neither_names_content_nor_credentials() {
         }
         assert!(fake.learned("YWxpY2U6b3BlbiBzZXNhbWU="));
     }
+}
+
+#[test]
+fn a_proxys_own_password_goes_to_the_proxy_alone() {
+    let authority = Authority::named("registry.invalid");
+    let directory = Marker::new("proxy").directory();
+    let ca = directory.path().join("ca.crt");
+    std::fs::write(&ca, &authority.certificate).expect("written");
+    let server = authority.pair().server();
+    let fake = Fake::encrypted(server, |seen| serve(&made(), seen));
+    let proxy = Proxy::to(fake.address);
+    let variables = |except: Option<&str>| {
+        let mut settings = quick();
+        settings.roots.further = vec![ca.clone()];
+        let through = format!("http://bob:hidden@{}", proxy.address);
+        settings.proxies = Proxies::from_variables(|name| match name {
+            "HTTPS_PROXY" => Some(through.clone().into()),
+            "NO_PROXY" => except.map(Into::into),
+            _ => None,
+        });
+        settings
+    };
+    pull_into_nothing(variables(None), "registry.invalid:5000/a:b").expect("pulled");
+    let heads = proxy.heads.lock().expect("no panic").clone();
+    assert!(!heads.is_empty());
+    for head in &heads {
+        // base64 of "bob:hidden".
+        let head = head.to_ascii_lowercase();
+        let basic = "proxy-authorization: basic ".to_owned() + &"Ym9iOmhpZGRlbg==".to_lowercase();
+        assert!(head.contains(&basic), "{head}");
+    }
+    assert!(!fake.learned("Ym9iOmhpZGRlbg=="));
+
+    // Without the proxy nobody knows the name.
+    for except in [
+        "registry.invalid",
+        ".invalid",
+        "a.b,registry.invalid:5000",
+        "*",
+    ] {
+        let pulled = pull_into_nothing(variables(Some(except)), "registry.invalid:5000/a:b");
+        let error = pulled.expect_err(except);
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{except}: {error}");
+    }
+    assert_eq!(proxy.heads.lock().expect("no panic").len(), heads.len());
+    let others = variables(Some("other.invalid,10.0.0.0/8,registry.invalid:5001"));
+    pull_into_nothing(others, "registry.invalid:5000/a:b").expect("pulled");
 }
 
 #[test]

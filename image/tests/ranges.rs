@@ -15,11 +15,12 @@ use image::document::MediaType;
 use image::error::{Error, ErrorKind};
 use image::pull::{PullOptions, pull};
 use image::push::{PushOptions, push};
-use image::registry::settings::Ranges;
+use image::registry::settings::{Credential, Ranges};
 use image::registry::{Client, Settings};
+use image::store::Untagged;
 use image::{Digest, Reference, Store};
 use network::debian::Registry;
-use network::fake::{Fake, Reply, Seen, Step, answer};
+use network::fake::{Fake, Reply, Seen, Step, answer, redirect};
 use network::{Made, Notes, quick};
 use testkit::{Marker, Residue, needs};
 
@@ -363,6 +364,33 @@ fn a_registry_that_allows_one_connection_is_asked_over_one() {
 }
 
 #[test]
+fn pieces_lie_where_the_registry_sends_us_and_nobody_there_learns_who_one_is() {
+    let storage = registry(|_, reply| reply);
+    let url = storage.url("");
+    let fake = registry(move |seen, reply| match seen.header("authorization") {
+        None if seen.path() != "/v2/" => {
+            answer(401, &[("WWW-Authenticate", "Basic realm=\"r\"")], b"")
+        }
+        Some(_) if seen.path().contains("/blobs/") => {
+            redirect(&format!("{url}{}?signed=yes", seen.path()))
+        }
+        _ => reply,
+    });
+    let mut settings = pieces();
+    let alice = Credential::Password {
+        username: "alice".into(),
+        password: "open sesame".into(),
+    };
+    settings.keyring.given.insert(fake.name(), alice);
+    Scene::new().pulls(settings, &fake);
+    assert_covers(&storage);
+    assert!(asked(&storage).len() > CONNECTIONS);
+    assert!(fake.learned("YWxpY2U6b3BlbiBzZXNhbWU="));
+    let mut there = storage.seen().into_iter();
+    assert!(there.all(|seen| seen.header("authorization").is_none()));
+}
+
+#[test]
 fn wrong_bytes_in_one_piece_are_found_out() {
     let fake = registry(|seen, reply| match range(seen) {
         Some((start, Some(_))) if is_later_piece(seen) && start == 4 * PIECE => {
@@ -479,6 +507,35 @@ fn what_a_pull_that_was_killed_amid_pieces_has_left_is_used() {
     assert_eq!(kit::unfinished(&root), [] as [String; 0]);
     drop((store, stalling, fake, directory));
     residue.assert_none(&[]);
+}
+
+#[test]
+fn killed_at_any_moment_amid_pieces_it_comes_to_its_end_at_last() {
+    let is_long = std::env::var_os("TARE_LONG").is_some();
+    let rounds: u64 = if is_long { 100 } else { 5 };
+    let directory = Marker::new("ranges").directory();
+    let fake = registry(|_, reply| slowly(reply));
+    for round in 0..rounds {
+        let root = directory.path().join(format!("store{round}"));
+        let mut command = kit::child("child_that_pulls_pieces", &root, 0);
+        command.env(NAME, format!("{}/a/b:c", fake.name()));
+        command.stdout(Stdio::null());
+        // Twice, so that what a resumed pull leaves is used as well.
+        for _ in 0..2 {
+            let mut child = command.spawn().expect("this program again");
+            std::thread::sleep(Duration::from_millis(30 + round * 137 % 170));
+            // It may have ended before.
+            child.kill().ok();
+            child.wait().expect("reaped");
+        }
+        let finished = testkit::finish(&mut command, Duration::from_secs(120));
+        finished.succeeded();
+        let store = Store::open(&root).expect("a store");
+        kit::assert_sound(&store);
+        assert_eq!(store.images().expect("a list").len(), 1);
+        store.prune(Untagged::Remove, |_| false).expect("pruned");
+        assert_eq!(kit::unfinished(&root), [] as [String; 0]);
+    }
 }
 
 /// Pulls the layer into a store on a disk of this size.
