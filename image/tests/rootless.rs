@@ -51,6 +51,10 @@ impl Account {
 
     /// `tare-image WORDS` as the user.
     fn image(&self, words: &[&str]) -> Finished {
+        finish(&mut self.command(words), DEADLINE)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         command
             .args([
@@ -69,7 +73,7 @@ impl Account {
             .env("HOME", self.place.path("home"))
             .env("XDG_RUNTIME_DIR", self.place.path("run"))
             .current_dir("/");
-        finish(&mut command, DEADLINE)
+        command
     }
 
     fn finish(self) {
@@ -116,6 +120,16 @@ fn a_users_images_are_in_the_users_home_with_all_their_owners() {
                   echo x > /new && /bin/busybox cat /new; /bin/busybox rm /bin/other && echo gone";
     let finished = account.image(&[&words[..], &[script]].concat());
     assert_eq!(finished.stdout, "7 8 4755\n0\nx\ngone\n", "{finished}");
+    // Where nobody has logged in, there is no directory of a session.
+    let mut without_session = account.command(&["run", "b", "/bin/busybox", "echo", "still"]);
+    let finished = finish(without_session.env_remove("XDG_RUNTIME_DIR"), DEADLINE);
+    assert_eq!(finished.success().stdout, "still\n");
+    let mut detached = account.command(&["run", "--detach", "b", "/bin/busybox"]);
+    let finished = finish(detached.env_remove("XDG_RUNTIME_DIR"), DEADLINE);
+    assert!(
+        finished.stderr.contains("XDG_RUNTIME_DIR is not set"),
+        "{finished}"
+    );
     // On the host no file of it is root's, and none lets anyone become somebody of the host.
     let mut open = vec![home.clone()];
     while let Some(directory) = open.pop() {

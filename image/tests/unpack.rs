@@ -69,6 +69,34 @@ fn a_killed_unpacking_leaves_nothing_that_looks_like_a_layer() {
 }
 
 #[test]
+fn a_killed_copy_has_no_name_that_anybody_knows() {
+    needs!(Root);
+    let place = Place::new("imgcopykilled");
+    import_tree(&place, "many", 2000);
+    place.must(&["unpack", "many"]);
+    let copy = place.path("copy");
+    let words = ["unpack", "many", copy.to_str().expect("text")];
+    for round in 0..10_u64 {
+        let mut child = place.command(&words).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_millis(20 * round));
+        child.kill().expect("it is ours");
+        child.wait().expect("it ends");
+        // It is there, whole, or it isn't.
+        if copy.exists() {
+            assert_eq!(entries(&copy).len(), 50);
+            let files = (0..50).map(|number| entries(&copy.join(format!("d{number}"))).len());
+            assert_eq!(files.sum::<usize>(), 2000);
+            fs::remove_dir_all(&copy).expect("it is ours");
+        }
+    }
+    place.must(&words);
+    let again = place.image(&words);
+    assert!(again.stderr.contains("EEXIST"), "{again}");
+    place.must(&["prune"]);
+    place.finish();
+}
+
+#[test]
 fn two_at_once_share_the_work() {
     needs!(Root);
     let place = Place::new("imgtwo");

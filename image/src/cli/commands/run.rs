@@ -74,6 +74,9 @@ fn start(
         output::warning(warning);
     }
     let mut command = Command::new(&runtime.program);
+    if let Some(root) = runtime.own_state_root(active, run)? {
+        command.arg("--root").arg(root);
+    }
     command.arg("run").arg("--bundle").arg(&bundle.path);
     command.env_remove(rootless::VARIABLE);
     if run.detach {
@@ -138,6 +141,24 @@ impl Runtime {
                 Err(error.advise("--runtime PROGRAM names a runtime"))
             }
         }
+    }
+
+    /// A place for the state of a container that ends with this process, where the runtime has
+    /// none of its own: for a user whose session has no XDG_RUNTIME_DIR.
+    fn own_state_root(&self, active: &Active, run: &Run) -> Result<Option<PathBuf>> {
+        let is_usual = |path: String| path.starts_with('/');
+        if !rootless::is_inside() || variable("XDG_RUNTIME_DIR").is_some_and(is_usual) {
+            return Ok(None);
+        }
+        if run.detach {
+            let message = "XDG_RUNTIME_DIR is not set, so nobody would find a container that \
+                           goes on";
+            let error = Error::new(ErrorKind::InvalidInput, message);
+            return Err(
+                error.advise("it is /run/user/UID as a rule; without --detach it is not needed")
+            );
+        }
+        Ok(Some(active.directory().join("state")))
     }
 
     /// Where the runtime keeps a container's state; it goes with the container.
@@ -210,7 +231,8 @@ fn settings(run: &Run) -> Result<Settings> {
         .cpus
         .is_some_and(|cpus| !(cpus.is_finite() && cpus >= 0.01))
     {
-        return Err(invalid("--cpus", "", "a number from 0.01"));
+        let given = settings.cpus.unwrap_or_default().to_string();
+        return Err(invalid("--cpus", &given, "a number from 0.01"));
     }
     Ok(settings)
 }

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use image::archive::{Format, SaveOptions, save};
 use image::error::{Error, ErrorKind, Result};
 
+use super::unpack::partial_name;
 use crate::cli::arguments::{Save, SaveFormat};
 use crate::cli::context::Context;
 use crate::cli::output;
@@ -47,9 +48,7 @@ pub(super) fn write_archive(
             .map_err(|error| Error::system("write to the standard output", error));
     };
     let step = |error| Error::system(format!("write {}", path.display()), error);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
+    let partial = partial_name(path)?;
     let file = fs::File::create_new(&partial).map_err(step)?;
     let mut out = BufWriter::new(file);
     let written = write(&mut out)
