@@ -1,7 +1,7 @@
 //! The program's commands, each by what it leaves and says.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -175,6 +175,36 @@ fn names_come_and_go_and_content_goes_with_the_last() {
         (1, 1),
         "{finished}"
     );
+    place.finish();
+}
+
+#[test]
+fn a_name_goes_though_others_are_at_work_for_long() {
+    needs!(Root, Program("flock"));
+    let place = Place::new("imgbusy");
+    place.import_busybox("b", &[]);
+    // As a pull does it.
+    let mut holder = Command::new("flock");
+    holder.arg("--shared").arg(place.path("root/locks/lease"));
+    holder.args(["sh", "-c", "echo held; cat"]);
+    let pipes = holder.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut holder = pipes.spawn().expect("started");
+    let mut held = [0; 5];
+    let mut said = holder.stdout.take().expect("a pipe");
+    said.read_exact(&mut held).expect("it holds the lock");
+    let blobs = || {
+        fs::read_dir(place.path("root/blobs/sha256"))
+            .expect("there")
+            .count()
+    };
+    let removed = place.image(&["remove", "b"]).success();
+    assert!(removed.stdout.contains("untagged b:latest"), "{removed}");
+    assert!(removed.stderr.contains("stays for a later"), "{removed}");
+    assert_eq!(blobs(), 3);
+    drop(holder.stdin.take());
+    holder.wait().expect("it ends");
+    place.must(&["prune"]);
+    assert_eq!(blobs(), 0);
     place.finish();
 }
 

@@ -80,6 +80,15 @@ impl Store {
         })
     }
 
+    /// The same store, with another patience.
+    #[must_use]
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self {
+            patience,
+            ..self.clone()
+        }
+    }
+
     /// Its directory's path, as it was given.
     #[must_use]
     pub fn path(&self) -> &Path {

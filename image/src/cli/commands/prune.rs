@@ -2,7 +2,7 @@
 
 use image::error::Result;
 use image::snapshot::{Chain, Pruned as PrunedSnapshots};
-use image::store::{Pruned, Untagged};
+use image::store::{Pruned, Store, Untagged};
 
 use crate::cli::arguments::Prune;
 use crate::cli::context::Context;
@@ -10,7 +10,7 @@ use crate::cli::output;
 use crate::cli::progress::unit;
 
 pub(crate) fn run(context: &Context, arguments: &Prune) -> Result<()> {
-    let (content, snapshots) = prune(context, arguments.all)?;
+    let (content, snapshots) = prune(context, &context.store, arguments.all)?;
     for image in &content.images {
         output::line(format!("removed image {image}"))?;
     }
@@ -29,15 +29,19 @@ pub(crate) fn run(context: &Context, arguments: &Prune) -> Result<()> {
 }
 
 /// Content first; then the layers of images that are gone.
-pub(crate) fn prune(context: &Context, all: bool) -> Result<(Pruned, PrunedSnapshots)> {
+pub(crate) fn prune(
+    context: &Context,
+    store: &Store,
+    all: bool,
+) -> Result<(Pruned, PrunedSnapshots)> {
     let untagged = if all {
         Untagged::Remove
     } else {
         Untagged::Keep
     };
-    let content = context.store.prune(untagged, |_| false)?;
+    let content = store.prune(untagged, |_| false)?;
     let snapshots = context.snapshots()?;
-    let alone = context.store.lease_alone()?;
+    let alone = store.lease_alone()?;
     let pruned = snapshots.prune(&chains(context)?)?;
     drop(alone);
     Ok((content, pruned))

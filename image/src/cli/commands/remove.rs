@@ -1,11 +1,16 @@
 //! `tare image remove`.
 
-use image::error::Result;
+use std::time::Duration;
+
+use image::error::{ErrorKind, Result};
 
 use super::prune;
 use crate::cli::arguments::Remove;
 use crate::cli::context::Context;
 use crate::cli::output;
+
+/// How long others are waited for, before their content is left to a later pruning.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(context: &Context, remove: &Remove) -> Result<()> {
     for text in &remove.images {
@@ -37,7 +42,19 @@ pub(crate) fn run(context: &Context, remove: &Remove) -> Result<()> {
     if remove.no_prune {
         return Ok(());
     }
-    prune::prune(context, false).map(drop)
+    remove_content(context)
+}
+
+/// Who pulls for hours holds nobody up that only wants to get rid of a name.
+fn remove_content(context: &Context) -> Result<()> {
+    let store = context.store.with_patience(PATIENCE);
+    match prune::prune(context, &store, false) {
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            output::warning("the content stays for a later `prune`: other commands are at work");
+            Ok(())
+        }
+        pruned => pruned.map(drop),
+    }
 }
 
 /// Whether an image was given by its digest, or the beginning of an id.
