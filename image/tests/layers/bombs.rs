@@ -2,14 +2,16 @@
 //! is left.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::process::Command;
+use std::time::Duration;
 
 use image::ErrorKind;
 use image::document::Compression;
 use image::error::Result;
 use image::layer::{Applied, ApplyOptions, Limits, apply};
-use testkit::needs;
+use testkit::{finish, needs};
 
 use crate::archive::{Archive, Header};
 use crate::scene::{Scene, alone, apply_to};
@@ -66,6 +68,82 @@ fn what_expands_without_end_is_stopped() {
         assert_refused(run(&ratio), &scene, "50 times");
         run(&alone()).expect("within the limits");
         assert_eq!(scene.metadata("zeros").len(), size);
+    }
+}
+
+/// In bytes: the most that anything may take, whatever an archive holds.
+const MOST_MEMORY: u64 = 64 << 20;
+
+#[test]
+fn bombs_take_neither_memory_nor_time() {
+    needs!(Root);
+    let mut child = Command::new(std::env::current_exe().expect("it runs"));
+    child.args(["--ignored", "--exact", "--nocapture", "--test-threads=1"]);
+    child.arg("bombs::child_that_unpacks_bombs");
+    let finished = finish(&mut child, Duration::from_secs(120)).success();
+    assert!(finished.stdout.contains("1 passed"), "{finished}");
+}
+
+#[test]
+#[ignore = "a child of another test"]
+fn child_that_unpacks_bombs() {
+    let options = with_limits(|limits| {
+        limits.uncompressed_bytes = 128 << 20;
+        limits.entries = 5_000;
+    });
+    let refuse = |source: &mut dyn Read, compression, why: &str| {
+        let scene = Scene::new();
+        let directory = File::open(scene.root()).expect("there");
+        let applied = apply(source, compression, directory.as_fd(), &options);
+        assert_refused(applied, &scene, why);
+    };
+    // A gigabyte of zeros in a megabyte.
+    let mut block = Vec::new();
+    let mut encoder = flate2::write::GzEncoder::new(&mut block, flate2::Compression::fast());
+    io::copy(&mut io::repeat(0).take(1 << 20), &mut encoder).expect("compressed");
+    drop(encoder);
+    let header = Header {
+        size: 1 << 30,
+        ..Header::new(b'0', "zeros")
+    };
+    let mut first = Vec::new();
+    let mut encoder = flate2::write::GzEncoder::new(&mut first, flate2::Compression::fast());
+    encoder.write_all(&header.block()).expect("compressed");
+    drop(encoder);
+    let members = block.repeat(1024);
+    let mut gzip = first.as_slice().chain(&members[..]);
+    refuse(&mut gzip, Compression::Gzip, "134217728 bytes");
+    // Names without end, each in the place of the one before, and directories that are implied.
+    let names = (0_u32..).map(|number| Header::new(b'0', format!("d{number}/f")).block());
+    let mut names = Endless(names, io::Cursor::default());
+    refuse(&mut names, Compression::None, "5000 files");
+    for kind in *b"xgLK" {
+        let header = Header {
+            size: 8 << 30,
+            ..Header::new(kind, "large")
+        };
+        let mut large = io::Cursor::new(header.block()).chain(io::repeat(b'x'));
+        refuse(&mut large, Compression::None, "longer than 1 MiB");
+    }
+    let status = std::fs::read_to_string("/proc/self/status").expect("there");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+    let peak = kib.expect("a number") << 10;
+    assert!(peak < MOST_MEMORY, "{peak} bytes of memory were used");
+}
+
+/// Blocks, one after the other.
+struct Endless<I>(I, io::Cursor<Vec<u8>>);
+
+impl<I: Iterator<Item = [u8; 512]>> Read for Endless<I> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.1.read(buffer)? {
+            0 => {
+                self.1 = io::Cursor::new(self.0.next().unwrap_or([0; 512]).to_vec());
+                self.1.read(buffer)
+            }
+            length => Ok(length),
+        }
     }
 }
 
