@@ -56,6 +56,8 @@ pub struct Scene<'a> {
     stage: &'a Stage,
     runtime: Runtime,
     directory: PathBuf,
+    /// The program in its root filesystems.
+    probe: PathBuf,
     marker: String,
     bundles: Cell<u32>,
     /// Containers that may be there.
@@ -70,10 +72,12 @@ impl<'a> Scene<'a> {
         let directory = stage.directory.join(number.to_string());
         std::fs::create_dir_all(&directory).expect("a directory can be made");
         let runtime = Runtime::new(&stage.runtime, &directory.join("root"), &stage.manner);
+        let probe = probe_of(stage, &directory);
         Self {
             stage,
             runtime,
             directory,
+            probe,
             marker,
             bundles: Cell::new(0),
             ids: RefCell::default(),
@@ -90,6 +94,7 @@ impl<'a> Scene<'a> {
             stage: self.stage,
             runtime: Runtime::new(runtime, &directory.join("root"), &self.stage.manner),
             directory,
+            probe: self.probe.clone(),
             marker: self.marker.clone(),
             bundles: Cell::new(self.bundles.get().saturating_sub(1)),
             ids: RefCell::default(),
@@ -122,7 +127,7 @@ impl<'a> Scene<'a> {
         let directory = self.directory.join(format!("bundle{number}"));
         self.ids.borrow_mut().push(id.clone());
         let cgroup = self.cgroups_path(&id);
-        Bundle::new(&directory, id, &cgroup, &self.stage.probe)
+        Bundle::new(&directory, id, &cgroup, &self.probe)
     }
 
     /// The `cgroupsPath` of a container: of systemd's scope in the slice of the system's services,
@@ -224,7 +229,7 @@ impl<'a> Scene<'a> {
     ///
     /// When this host does not let the case have them.
     pub fn holder(&self, kinds: &[&str]) -> Result<crate::holder::Holder, Trouble> {
-        crate::holder::Holder::new(&self.stage.probe, kinds)
+        crate::holder::Holder::new(&self.probe, kinds)
     }
 
     /// The name that everything of this case begins with.
@@ -384,7 +389,7 @@ impl<'a> Scene<'a> {
     pub fn refusal(&self, missing: &Missing) -> Option<String> {
         let complaint = self.runtime.complaint(|words| missing.is_named_in(words))?;
         let is_entry = ["create", "run", "start", "restore"].contains(&complaint.command.as_str());
-        match is_entry && residue::runs(&self.stage.probe, PROBE) {
+        match is_entry && residue::runs(&self.probe, PROBE) {
             true => None,
             false => Some(format!("{}: {}", complaint.command, complaint.words)),
         }
@@ -411,6 +416,17 @@ impl<'a> Scene<'a> {
         residue::remove_from_the_root(&self.marker);
         residue::remove_directory(&self.directory);
     }
+}
+
+/// The program for a case's root filesystems: a copy where it is asked whether a container of this
+/// case runs it, and not one of a case beside it.
+fn probe_of(stage: &Stage, directory: &Path) -> PathBuf {
+    if stage.manner.filter.is_none() {
+        return stage.probe.clone();
+    }
+    let copy = directory.join("probe");
+    std::fs::copy(&stage.probe, &copy).expect("a file can be copied");
+    copy
 }
 
 fn path(path: &Path) -> String {
