@@ -2,7 +2,7 @@
 //!
 //! Its root is a tmpfs on which the host's directories are bound, so that what is made in `/` is
 //! made there. Its `/dev` is a tmpfs with nodes of the same numbers. Names of the machine, System V
-//! IPC and the network are new namespaces. Files below the host's directories stay the host's, and
+//! IPC and the network are new namespaces, with a loopback device that is up. Files below the host's directories stay the host's, and
 //! so do the parameters of the kernel that no namespace has: [`crate::keeper`] watches those.
 
 use std::fs::{DirEntry, FileType};
@@ -26,6 +26,7 @@ pub(crate) fn enter(directory: &Path) -> Done {
     let here = std::env::current_dir();
     let was_shared = crate::view::is_root_shared();
     on("namespaces", unshare(kinds | CloneFlags::CLONE_NEWNET))?;
+    on("the loopback device", crate::sys::bring_loopback_up())?;
     change("/", MsFlags::MS_REC | MsFlags::MS_SLAVE)?;
     let root = root_of(directory)?;
     devices(Path::new("/dev"), &root.join("dev"))?;

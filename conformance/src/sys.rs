@@ -206,3 +206,22 @@ pub(crate) fn exchange(one: &std::ffi::CStr, other: &std::ffi::CStr) -> Result<(
     };
     Errno::result(result).map(drop)
 }
+
+/// SIOCSIFFLAGS: brings the loopback device of this network namespace up, as a host's is.
+pub(crate) fn bring_loopback_up() -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *place = libc::c_char::try_from(*byte).unwrap_or_default();
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP).unwrap_or_default();
+    let number = libc::SIOCSIFFLAGS;
+    // SAFETY: the kernel reads one ifreq, a live local.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), number as _, &raw const request) };
+    Errno::result(done).map(drop)
+}

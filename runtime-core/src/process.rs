@@ -36,16 +36,21 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     pidfd::send_signal(pidfd, signal)
 }
 
-/// Whether processes can be signalled at all: a seccomp filter around the runtime may hide the
-/// call, and then nothing could be ended that was begun.
+/// Whether processes can be taken hold of and signalled at all: a seccomp filter around the runtime
+/// may hide either call, and then nothing could be ended that was begun.
 ///
 /// # Errors
 ///
-/// ENOSYS or what the filter says.
-pub(crate) fn can_signal() -> Result<(), Errno> {
+/// The call, and ENOSYS or what the filter says.
+pub(crate) fn can_be_ended() -> Result<(), (&'static str, Errno)> {
+    // There is no process 0.
+    match pidfd::open(0) {
+        Ok(_) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(("pidfd_open(2)", errno)),
+    }
     match pidfd::send_signal_to_nobody() {
-        Err(Errno::EBADF) => Ok(()),
-        answer => answer,
+        Ok(()) | Err(Errno::EBADF) => Ok(()),
+        Err(errno) => Err(("pidfd_send_signal(2)", errno)),
     }
 }
 

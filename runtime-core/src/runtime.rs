@@ -241,11 +241,9 @@ impl Runtime {
         options: &CreateOptions<'_>,
         gate: Gate,
     ) -> Result<Container, Error> {
-        process::can_signal().map_err(|errno| {
-            Error::call(
-                "what is created must be killed some day: pidfd_send_signal(2)",
-                errno,
-            )
+        process::can_be_ended().map_err(|(call, errno)| {
+            let what = format!("what is created must be killed some day: {call}");
+            Error::call(what, errno)
         })?;
         let procfs = procfs()?;
         let host = Host::probe(&procfs)?;

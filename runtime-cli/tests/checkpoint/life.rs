@@ -299,3 +299,24 @@ fn a_dump_that_criu_refuses_quotes_its_log_and_the_container_goes_on() {
     place.wait_beyond(place.count());
     place.finish();
 }
+
+/// criu mounts the hierarchy without options, which takes them from the whole host.
+#[test]
+fn the_hosts_cgroups_keep_their_options() {
+    needs!(Root, Criu);
+    let options = || {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+        line.and_then(|line| line.split(' ').next_back())
+            .map(str::to_owned)
+    };
+    let before = options();
+    let place = Place::new("cpoptions", |bundle| bundle);
+    place.start();
+    place.checkpoint(&["--leave-running"]).succeeded();
+    assert_eq!(options(), before, "after a checkpoint");
+    place.call(&["delete", "--force", place.id()]).succeeded();
+    place.restore(&[]).succeeded();
+    assert_eq!(options(), before, "after a restore");
+    place.finish();
+}

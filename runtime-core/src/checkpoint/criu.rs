@@ -22,6 +22,7 @@ use runtime_init::{Exec, Phase, Program, Step};
 
 use super::log;
 use super::rpc::{Kind, LONGEST_MESSAGE, Notice, Response};
+use super::unified::Unified;
 use crate::errno::Words;
 use crate::error::{Error, ErrorKind};
 use crate::launch::{self, FailureAt, LaunchError};
@@ -71,8 +72,11 @@ pub(crate) struct Setting<'a> {
 
 /// A criu that runs.
 #[derive(Debug)]
-pub(crate) struct Criu {
+pub(crate) struct Criu<'a> {
     process: Option<Process>,
+    procfs: &'a Procfs,
+    /// The host's cgroup v2, before it runs.
+    unified: Unified,
     socket: OwnedFd,
     /// What it prints.
     printed: OwnedFd,
@@ -83,13 +87,13 @@ pub(crate) struct Criu {
 /// What is done at the moments that criu tells of. Its error ends the whole operation.
 pub(crate) type OnNotice<'a> = dyn FnMut(&Notice, Option<OwnedFd>) -> Result<(), Error> + 'a;
 
-impl Criu {
+impl<'a> Criu<'a> {
     /// Starts `criu swrk`, which speaks with who started it and nobody else.
     ///
     /// # Errors
     ///
     /// When a step of the way fails, or the program can't be executed; nothing is left then.
-    pub(crate) fn start(setting: &Setting<'_>) -> Result<Self, Error> {
+    pub(crate) fn start(setting: &Setting<'a>) -> Result<Self, Error> {
         let call = |act: &str, errno| Error::call(format!("start criu: {act}"), errno);
         let (socket, theirs) = pair().map_err(|errno| call("socketpair(2)", errno))?;
         let (sync, child_sync) = pair().map_err(|errno| call("socketpair(2)", errno))?;
@@ -142,10 +146,14 @@ impl Criu {
             sync: child_sync.as_raw_fd(),
             proc: setting.procfs.raw(),
         };
+        let unified = Unified::now(setting.procfs)
+            .map_err(|errno| call("read /proc/self/mountinfo", errno))?;
         let (pid, pidfd) = sys::clone_init(setting.namespaces, setting.cgroup, &program)
             .map_err(|errno| call("clone3(2)", errno))?;
         let criu = Self {
             process: Some(Process::new(pid, pidfd)),
+            procfs: setting.procfs,
+            unified,
             socket,
             printed,
             deadline: setting.deadline,
@@ -202,12 +210,22 @@ impl Criu {
         Err(self.lie(kind, "it notifies without an end"))
     }
 
-    /// Waits for it to end, now that it has answered.
+    /// Waits for it to end, now that it has answered; the options of the host's cgroup v2 are as
+    /// before.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`] when it does not; it is killed then.
+    /// [`ErrorKind::TimedOut`] when it does not; it is killed then. And when the options can't be
+    /// put back.
     pub(crate) fn finish(mut self) -> Result<Exit, Error> {
+        let exit = self.wait_for_its_end()?;
+        self.unified
+            .put_back(self.procfs)
+            .map_err(|errno| Error::call("put back the options of cgroup v2 (nsdelegate, ...), which criu has dropped: fsconfig(2)", errno))?;
+        Ok(exit)
+    }
+
+    fn wait_for_its_end(&mut self) -> Result<Exit, Error> {
         // A criu that waits for more to do sees that there is none.
         let both = nix::sys::socket::Shutdown::Both;
         nix::sys::socket::shutdown(self.socket.as_raw_fd(), both).ok();
@@ -350,11 +368,13 @@ impl Criu {
     }
 }
 
-impl Drop for Criu {
+impl Drop for Criu<'_> {
     fn drop(&mut self) {
         if let Some(process) = &self.process {
             end(process);
         }
+        // Whoever needs to know has asked for its end.
+        self.unified.put_back(self.procfs).ok();
     }
 }
 

@@ -43,6 +43,7 @@ mod restore;
 mod restore_hooks;
 mod rpc;
 mod streams;
+mod unified;
 mod verify;
 mod verify_mounts;
 mod verify_process;

@@ -26,8 +26,8 @@ pub(crate) use self::image::{auxiliary_string, execveat, pointers};
 pub(crate) use self::limits::{SchedulerAttributes, ioprio_set, limits_of, prlimit, sched_setattr};
 pub(crate) use self::message::{duplicate_above_streams, receive};
 pub(crate) use self::mount::{
-    MountAttributes, fsconfig, fsconfig_create, fsmount, fsopen, mount_setattr, move_mount,
-    open_tree,
+    MountAttributes, fsconfig, fsconfig_create, fsconfig_reconfigure, fsmount, fsopen, fspick,
+    mount_setattr, move_mount, open_tree,
 };
 
 type Result<T> = std::result::Result<T, Errno>;

@@ -91,19 +91,43 @@ pub(crate) fn fsconfig(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>
 /// fsconfig(2), FSCONFIG_CMD_CREATE: makes the filesystem, or finds it.
 pub(crate) fn fsconfig_create(context: BorrowedFd<'_>) -> Result<()> {
     const FSCONFIG_CMD_CREATE: c_uint = 6;
+    fsconfig_command(context, FSCONFIG_CMD_CREATE)
+}
+
+fn fsconfig_command(context: BorrowedFd<'_>, command: c_uint) -> Result<()> {
     let null = std::ptr::null::<libc::c_char>();
-    // SAFETY: this command takes neither key nor value: both are null.
+    // SAFETY: these commands take neither key nor value: both are null.
     check(unsafe {
         libc::syscall(
             libc::SYS_fsconfig,
             context.as_raw_fd(),
-            FSCONFIG_CMD_CREATE,
+            command,
             null,
             null,
             0,
         )
     })
     .map(|_| ())
+}
+
+/// fspick(2): the filesystem that is mounted here, to be altered.
+pub(crate) fn fspick(path: &CStr) -> Result<OwnedFd> {
+    const FSPICK_CLOEXEC: c_uint = 1;
+    // SAFETY: `path` is a live NUL-terminated string.
+    own(unsafe {
+        libc::syscall(
+            libc::SYS_fspick,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            FSPICK_CLOEXEC,
+        )
+    })
+}
+
+/// fsconfig(2), FSCONFIG_CMD_RECONFIGURE: alters a filesystem as its parameters say.
+pub(crate) fn fsconfig_reconfigure(context: BorrowedFd<'_>) -> Result<()> {
+    const FSCONFIG_CMD_RECONFIGURE: c_uint = 7;
+    fsconfig_command(context, FSCONFIG_CMD_RECONFIGURE)
 }
 
 /// fsmount(2) with MOUNT_ATTR_*.
