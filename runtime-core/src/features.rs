@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::plan::{HOOK_NAMES, NAMESPACE_KINDS, capability_names, mount_option_names, seccomp};
+use crate::plan::{
+    HOOK_NAMES, NAMESPACE_KINDS, capability_names, memory_policy_flags, memory_policy_modes,
+    mount_option_names, seccomp,
+};
 
 /// The version of runtime-spec that this library implements.
 pub const SPECIFICATION: &str = "1.3.0";
@@ -33,7 +36,8 @@ struct Linux {
     seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
-    intel_rdt: Enabled,
+    intel_rdt: IntelRdt,
+    memory_policy: MemoryPolicy,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
 }
@@ -57,6 +61,20 @@ struct Seccomp {
     archs: &'static [&'static str],
     known_flags: &'static [&'static str],
     supported_flags: &'static [&'static str],
+}
+
+/// Nothing of it: no resctrl, no monitoring groups.
+#[derive(Clone, Debug, Default, Serialize)]
+struct IntelRdt {
+    enabled: bool,
+    schemata: bool,
+    monitoring: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct MemoryPolicy {
+    modes: Vec<&'static str>,
+    flags: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -117,7 +135,11 @@ impl Linux {
             },
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
-            intel_rdt: Enabled { enabled: false },
+            intel_rdt: IntelRdt::default(),
+            memory_policy: MemoryPolicy {
+                modes: memory_policy_modes().collect(),
+                flags: memory_policy_flags().collect(),
+            },
             mount_extensions: MountExtensions {
                 idmap: Enabled { enabled: true },
             },

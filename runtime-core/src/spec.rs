@@ -245,7 +245,7 @@ objects! {
         readonly_paths: Vec<Text<'a>>,
         mount_label: Text<'a>,
         intel_rdt: Unsupported,
-        memory_policy: Unsupported,
+        memory_policy: MemoryPolicy<'a>,
         personality: Personality<'a>,
     }
 
@@ -277,6 +277,13 @@ objects! {
         file_mode: u32,
         uid: u32,
         gid: u32,
+    }
+
+    /// config-linux.md#memory-policy
+    MemoryPolicy {
+        mode: Text<'a>,
+        nodes: Text<'a>,
+        flags: Vec<Text<'a>>,
     }
 
     Personality {

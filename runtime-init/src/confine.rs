@@ -1,4 +1,5 @@
-//! What confines the process: labels, no_new_privs, the seccomp filter, its personality.
+//! What confines the process: labels, no_new_privs, the seccomp filter, its personality, the CPUs
+//! and the memory nodes that it uses.
 
 use core::ffi::CStr;
 
@@ -30,6 +31,14 @@ impl Init<'_> {
 
     pub(crate) fn set_personality(&mut self, persona: u32) -> Result<(), Failure> {
         sys::personality(persona).at(Call::Personality)
+    }
+
+    pub(crate) fn set_affinity(&mut self, cpus: &[u64]) -> Result<(), Failure> {
+        sys::set_affinity(cpus).at(Call::SchedSetaffinity)
+    }
+
+    pub(crate) fn set_memory_policy(&mut self, mode: u32, nodes: &[u64]) -> Result<(), Failure> {
+        sys::set_memory_policy(mode, nodes).at(Call::SetMempolicy)
     }
 
     pub(crate) fn set_limit(&mut self, resource: u32, soft: u64, hard: u64) -> Result<(), Failure> {

@@ -43,6 +43,9 @@ pub enum Step<'a> {
     Stdio([RawFd; 3]),
     /// Lets the program have these descriptors: they stay open over execve(2).
     PassOn(&'a [RawFd]),
+    /// sched_setaffinity(2): the CPUs as the kernel's mask, of which it takes those that the
+    /// cgroup has.
+    Affinity(&'a [u64]),
     /// Enters cgroup v1 directories by writing `0` to these open `tasks` files.
     EnterCgroups(&'a [RawFd]),
     /// setns(2) with a namespace's descriptor and its CLONE_NEW* type; a descriptor of
@@ -150,6 +153,13 @@ pub enum Step<'a> {
     LsmLabel(&'a [u8]),
     /// personality(2).
     Personality(u32),
+    /// set_mempolicy(2).
+    MemoryPolicy {
+        /// MPOL_* and MPOL_F_* in one.
+        mode: u32,
+        /// Node n is bit n % 64 of word n / 64.
+        nodes: &'a [u64],
+    },
     /// The file mode creation mask that the program gets; without this step the caller's.
     Umask(u32),
     /// Gives descriptors 0 to 2 to this user, except `/dev/null` and where the kernel refuses
@@ -522,9 +532,11 @@ calls! {
     Read = "read(2)",
     Readlink = "readlinkat(2)",
     Receive = "recvmsg(2)",
+    SchedSetaffinity = "sched_setaffinity(2)",
     Seccomp = "seccomp(2)",
     Send = "sendmsg(2)",
     Setdomainname = "setdomainname(2)",
+    SetMempolicy = "set_mempolicy(2)",
     Setgid = "setresgid(2)",
     Setgroups = "setgroups(2)",
     Sethostname = "sethostname(2)",

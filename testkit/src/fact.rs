@@ -33,6 +33,8 @@ pub enum Fact {
     Selinux,
     /// criu can dump and restore on this kernel.
     Criu,
+    /// The kernel has NUMA policies (CONFIG_NUMA).
+    MemoryPolicies,
     /// systemd is the service manager, for a user the user's own.
     Systemd,
 }
@@ -64,6 +66,7 @@ impl Fact {
             Self::AppArmor => first_line("/sys/module/apparmor/parameters/enabled") == "Y",
             Self::Selinux => Path::new("/sys/fs/selinux/enforce").exists(),
             Self::Criu => criu_works(),
+            Self::MemoryPolicies => Path::new("/proc/self/numa_maps").exists(),
             Self::Systemd => systemd_runs(),
         }
     }
@@ -110,6 +113,7 @@ impl fmt::Display for Fact {
             Self::AppArmor => write!(f, "AppArmor"),
             Self::Selinux => write!(f, "SELinux"),
             Self::Criu => write!(f, "a criu that this kernel agrees with"),
+            Self::MemoryPolicies => write!(f, "a kernel with NUMA policies"),
             Self::Systemd => write!(f, "that systemd is running"),
         }
     }

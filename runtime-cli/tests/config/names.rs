@@ -68,11 +68,6 @@ fn properties_that_are_not_done_yet_are_refused_by_name() {
     for (pointer, value) in [
         ("/linux/netDevices", json!({"eth0": {}})),
         ("/linux/intelRdt", json!({"closID": "x"})),
-        (
-            "/linux/memoryPolicy",
-            json!({"mode": "MPOL_BIND", "nodes": "0"}),
-        ),
-        ("/process/execCPUAffinity", json!({"initial": "0"})),
     ] {
         let said = Container::new("notyet").set(pointer, value).refused();
         assert!(said.contains(pointer), "{said}");

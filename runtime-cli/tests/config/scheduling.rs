@@ -175,3 +175,120 @@ fn io_priorities_are_the_processs() {
         assert!(said.contains(pointer), "{said}");
     }
 }
+
+/// What `exec --process` prints of the lines of /proc/self/status that begin so.
+fn affinity_of_exec(container: &Container, affinity: &Value) -> Finished {
+    let mut process = container.bundle().config()["process"].clone();
+    process["execCPUAffinity"] = affinity.clone();
+    let script = "sed -n 's/^Cpus_allowed_list:\\t//p' /proc/self/status";
+    process["args"] = json!(["/bin/sh", "-c", script]);
+    let file = container.path("process.json");
+    std::fs::write(&file, process.to_string()).expect("it is ours");
+    container
+        .runtime
+        .call(&["exec", "--process", &file, container.id()])
+}
+
+/// The first CPU of a list such as `0-3`.
+fn first_cpu(list: &str) -> &str {
+    list.split([',', '-']).next().expect("there is a first one")
+}
+
+#[test]
+fn an_exec_runs_on_the_cpus_of_its_affinity_and_without_on_those_of_the_cgroup() {
+    needs!(Root);
+    let status = std::fs::read_to_string("/proc/self/status").expect("there is a procfs");
+    let all = crate::container::status_line(&status, "Cpus_allowed_list");
+    let one = first_cpu(&all);
+    let (container, _) = Container::new("affinity")
+        .set("/process/execCPUAffinity", json!({"final": one}))
+        .sleeping();
+    let seen = |affinity: Value| affinity_of_exec(&container, &affinity).success().stdout;
+    assert_eq!(seen(json!({"final": one})), format!("{one}\n"));
+    assert_eq!(
+        seen(json!({"initial": one, "final": one})),
+        format!("{one}\n")
+    );
+    // The initial ones count until the process is in the cgroup, which has them all.
+    assert_eq!(seen(json!({"initial": one})), format!("{all}\n"));
+    assert_eq!(
+        seen(json!({"initial": "", "final": " "})),
+        format!("{all}\n")
+    );
+    // Without a document of its own the process is config.json's; init was none of it.
+    let own = "sed -n 's/^Cpus_allowed_list:\\t//p' /proc/self/status /proc/1/status";
+    assert_eq!(container.exec(own), format!("{one}\n{all}\n"));
+}
+
+#[test]
+fn cpus_that_are_not_there_are_named() {
+    needs!(Root);
+    let (container, _) = Container::new("noaffinity").sleeping();
+    for (which, affinity) in [
+        ("initial", json!({"initial": "8191"})),
+        ("final", json!({"final": "8190-8191"})),
+    ] {
+        let refused = affinity_of_exec(&container, &affinity);
+        assert_eq!(refused.code, 255, "{refused}");
+        let place = format!("process.execCPUAffinity.{which}");
+        assert!(refused.stderr.contains(&place), "{refused}");
+        assert!(refused.stderr.contains("EINVAL"), "{refused}");
+        assert!(refused.stderr.contains("online"), "{refused}");
+    }
+    let broken = affinity_of_exec(&container, &json!({"initial": "some"}));
+    assert_eq!(broken.code, 255, "{broken}");
+    assert!(
+        broken.stderr.contains("/execCPUAffinity/initial"),
+        "{broken}"
+    );
+}
+
+#[test]
+fn a_memory_policy_is_inits_and_that_of_everything_executed_later() {
+    needs!(Root, MemoryPolicies);
+    for (policy, shown) in [
+        (json!({"mode": "MPOL_DEFAULT"}), "default"),
+        (json!({"mode": "MPOL_LOCAL"}), "local"),
+        (json!({"mode": "MPOL_PREFERRED", "nodes": "0"}), "prefer:0"),
+        (json!({"mode": "MPOL_BIND", "nodes": "0"}), "bind:0"),
+        (
+            json!({"mode": "MPOL_INTERLEAVE", "nodes": "0,0-0"}),
+            "interleave:0",
+        ),
+        (
+            json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}),
+            "bind=static:0",
+        ),
+    ] {
+        let (container, pid) = Container::new("mempolicy")
+            .set("/linux/memoryPolicy", policy.clone())
+            .sleeping();
+        let of = |maps: &str| {
+            let policy = maps.lines().next().and_then(|line| line.split(' ').nth(1));
+            policy.expect("a process has pages").to_owned()
+        };
+        let outside = crate::container::proc_file(pid, "numa_maps");
+        assert_eq!(of(&outside), shown, "{policy}");
+        let inside = container.exec("cat /proc/1/numa_maps");
+        assert_eq!(of(&inside), shown, "{policy}");
+        let executed = container.exec("cat /proc/self/numa_maps");
+        assert_eq!(of(&executed), shown, "{policy}");
+    }
+}
+
+#[test]
+fn memory_nodes_that_are_not_there_are_refused_with_the_likely_cause() {
+    needs!(Root, MemoryPolicies);
+    let said = Container::new("nonode")
+        .set(
+            "/linux/memoryPolicy",
+            json!({"mode": "MPOL_BIND", "nodes": "1023"}),
+        )
+        .refused();
+    assert!(said.contains("set linux.memoryPolicy"), "{said}");
+    assert!(
+        said.contains("set_mempolicy(2): invalid argument (EINVAL)"),
+        "{said}"
+    );
+    assert!(said.contains("resources.cpu.mems"), "{said}");
+}

@@ -31,6 +31,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) keyring: Option<&'a CStr>,
 }
 
+/// The kernel leaves of these what the cgroup has.
+const ALL_CPUS: &[u64] = &[u64::MAX; 128];
+
 /// The steps of a further process.
 ///
 /// The first process joins everything and gives up its privileges where the container can't
@@ -46,6 +49,10 @@ pub(crate) fn exec_steps<'a>(
     take_descriptors(&mut steps, handles);
     if !handles.tasks.is_empty() {
         steps.plain(Step::EnterCgroups(handles.tasks), "enter the cgroups");
+    }
+    if let Some(affinity) = &process.exec_affinity {
+        let cpus = affinity.last.as_ref().map_or(ALL_CPUS, |cpus| &cpus.words);
+        steps.plain(Step::Affinity(cpus), "set process.execCPUAffinity.final");
     }
     open_label(&mut steps, arrays);
     steps.plain(Step::Undumpable, "become undumpable");

@@ -15,7 +15,9 @@ use super::lower::{Steps, Subject};
 use super::{FailureAt, LaunchError, Stage};
 use crate::errno::Words;
 use crate::hooks::{HookError, HookKind, HookOutcome, LONGEST_HOOK};
-use crate::plan::{Content, ContentAct, HookPlan, MountSource, Plan, ProcessPlan, RlimitPlan};
+use crate::plan::{
+    Content, ContentAct, HookPlan, MountSource, NumberSet, Plan, ProcessPlan, RlimitPlan,
+};
 use crate::process::Exit;
 
 /// What ENOSYS means of a call that tare makes.
@@ -172,6 +174,19 @@ pub(super) fn scheduler(errno: Errno) -> LaunchError {
     LaunchError::Step {
         act: "set the scheduler".into(),
         call: "sched_setattr(2)",
+        reason: format!("{}{hint}", Words(errno)),
+        errno,
+    }
+}
+
+pub(super) fn initial_affinity(cpus: &NumberSet, errno: Errno) -> LaunchError {
+    let hint = match errno {
+        Errno::EINVAL => ": none of the CPUs is both online and allowed to the runtime itself",
+        _ => "",
+    };
+    LaunchError::Step {
+        act: format!("set process.execCPUAffinity.initial to {cpus}"),
+        call: "sched_setaffinity(2)",
         reason: format!("{}{hint}", Words(errno)),
         errno,
     }
@@ -390,6 +405,15 @@ fn plain_hint(call: Call, errno: Errno) -> Option<&'static str> {
         (Call::Setuid | Call::Setgid, Errno::EINVAL) => {
             Some("the id is not mapped in linux.uidMappings or linux.gidMappings")
         }
+        (Call::SchedSetaffinity, Errno::EINVAL) => Some(
+            "none of the CPUs is both online and in the container's cpuset (resources.cpu.cpus)",
+        ),
+        (Call::SetMempolicy, Errno::EINVAL) => Some(
+            "the kernel does not know the mode or the flag, or none of the nodes has memory and is in the container's cpuset (resources.cpu.mems)",
+        ),
+        (Call::SetMempolicy, Errno::ENOSYS) => Some(
+            "this kernel is built without NUMA policies (CONFIG_NUMA), or a seccomp filter hides the call",
+        ),
         (Call::Keyctl, Errno::EDQUOT) => Some(
             "the user's key quota is used up (/proc/sys/kernel/keys/root_maxkeys): use --no-new-keyring",
         ),

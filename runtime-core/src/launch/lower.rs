@@ -465,6 +465,13 @@ pub(super) fn become_user<'a>(
     if let Some(personality) = process.personality {
         steps.plain(Step::Personality(personality), "set the personality");
     }
+    if let Some(policy) = &process.memory_policy {
+        let step = Step::MemoryPolicy {
+            mode: policy.mode,
+            nodes: &policy.nodes.words,
+        };
+        steps.plain(step, "set linux.memoryPolicy");
+    }
     let cwd = Step::WorkingDirectory {
         path: &process.cwd,
         create: user.create_cwd,

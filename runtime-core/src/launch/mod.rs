@@ -152,8 +152,10 @@ pub(crate) fn exec(
     let own_limits = limits_itself(process, entry.user);
     let handles = handles(setting, &keep, &keep_last, own_limits);
     let steps = enter::exec_steps(process, &arrays, entry, handles);
+    // The child is born with the CPUs of the thread that makes it.
+    let initial = on_initial_cpus(process)?;
     let child = clone_child(0, setting, &theirs, &steps)?;
-    drop(theirs);
+    drop((initial, theirs));
     let explain =
         |failure, text: &str| explain::exec_failure(process, entry.rootfs, &steps, failure, text);
     let mut talk = Conversation {
@@ -165,6 +167,17 @@ pub(crate) fn exec(
     talk.until_ready(|_, _| Ok(()))?;
     limit_or_end(process, setting, &talk.process, own_limits)?;
     Ok(talk.launched(0))
+}
+
+/// Holds this thread on the CPUs of `execCPUAffinity.initial`, if there are any.
+fn on_initial_cpus(process: &ProcessPlan) -> Result<Option<sys::OnCpus>, LaunchError> {
+    let affinity = process.exec_affinity.as_ref();
+    let Some(cpus) = affinity.and_then(|affinity| affinity.initial.as_ref()) else {
+        return Ok(None);
+    };
+    let held = sys::OnCpus::hold(&cpus.words);
+    held.map(Some)
+        .map_err(|errno| explain::initial_affinity(cpus, errno))
 }
 
 /// Whether the environment has no HOME.

@@ -244,7 +244,6 @@ fn refuse_unsupported(linux: &Linux<'_>, host: &Host, violations: &mut Violation
                 .is_some_and(|devices| !devices.is_empty()),
         ),
         ("intelRdt", linux.intel_rdt.is_some()),
-        ("memoryPolicy", linux.memory_policy.is_some()),
     ];
     for (key, asked) in unsupported {
         if asked {

@@ -231,6 +231,7 @@ impl ProcessPlan {
             let (class, level) = super::scheduling::io_class(priority);
             lines.push(format!("I/O priority {class}, level {level}"));
         }
+        lines.extend(self.memory_policy.as_ref().map(|policy| policy.words()));
     }
 
     fn confinement_lines(&self, lines: &mut Vec<String>) {

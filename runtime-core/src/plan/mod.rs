@@ -17,12 +17,16 @@ pub use self::seccomp::SeccompPlan;
 use crate::spec::Spec;
 use crate::violation::Violations;
 
+pub use self::affinity::AffinityPlan;
 pub use self::capabilities::capability_names;
 pub use self::hooks::HOOK_NAMES;
+pub use self::memory_policy::{MemoryPolicyPlan, memory_policy_flags, memory_policy_modes};
 pub use self::mount_options::{MountOptions, classic_flags, mount_option_names};
 pub use self::namespaces::NAMESPACE_KINDS;
+pub use self::numbers::NumberSet;
 pub(crate) use self::process::KEEP_GROUPS;
 
+mod affinity;
 mod capabilities;
 pub mod cgroup;
 mod cgroup_mounts;
@@ -33,9 +37,11 @@ mod display;
 mod hooks;
 mod idmap;
 mod json;
+mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod numbers;
 mod paths;
 mod place;
 mod process;
@@ -398,6 +404,10 @@ pub struct ProcessPlan {
     pub io_priority: Option<u16>,
     /// personality(2).
     pub personality: Option<u32>,
+    /// set_mempolicy(2).
+    pub memory_policy: Option<MemoryPolicyPlan>,
+    /// sched_setaffinity(2), for an exec alone.
+    pub exec_affinity: Option<AffinityPlan>,
     /// The assembled filter.
     pub seccomp: Option<SeccompPlan>,
     /// Descriptors from 3 on that the process keeps.

@@ -8,8 +8,8 @@ use super::namespaces::{self, USER};
 use super::place::Place;
 use super::text::{c_string, c_strings, quoted, unknown};
 use super::{
-    CapabilityPlan, NamespacesPlan, PlanOptions, ProcessPlan, TerminalPlan, capabilities, rlimits,
-    scheduling, seccomp,
+    CapabilityPlan, NamespacesPlan, PlanOptions, ProcessPlan, TerminalPlan, affinity, capabilities,
+    memory_policy, rlimits, scheduling, seccomp,
 };
 use crate::host::Host;
 use crate::spec::{ConsoleSize, Linux, Process, Spec, User};
@@ -114,7 +114,6 @@ pub(super) fn plan(
         ));
         additional_gids.clear();
     }
-    refuse_affinity(process, place, violations);
     let oom_score_adj = process.oom_score_adj;
     ProcessPlan {
         candidates: candidates(args.first(), &env),
@@ -154,6 +153,12 @@ pub(super) fn plan(
             scheduling::io_priority(priority, place.key("ioPriority"), violations)
         }),
         personality: personality(facts.linux, violations),
+        memory_policy: memory_policy::plan(facts.linux, violations),
+        exec_affinity: affinity::plan(
+            process.exec_cpu_affinity.as_ref(),
+            place.key("execCPUAffinity"),
+            violations,
+        ),
         seccomp: seccomp::plan(facts.linux.seccomp.as_ref(), facts.host.machine, violations),
         preserve_fds: facts.options.preserve_fds,
         args,
@@ -393,12 +398,6 @@ fn label(
         violations.add(place, "has a NUL byte");
     }
     Some(label.to_owned())
-}
-
-fn refuse_affinity(process: &Process<'_>, place: Place<'_>, violations: &mut Violations) {
-    if process.exec_cpu_affinity.is_some() {
-        violations.add(place.key("execCPUAffinity"), "is not supported yet");
-    }
 }
 
 fn personality(linux: &Linux<'_>, violations: &mut Violations) -> Option<u32> {

@@ -89,3 +89,57 @@ pub(crate) fn sched_setattr(pid: i32, attributes: &SchedulerAttributes) -> Resul
     })
     .map(|_| ())
 }
+
+/// As many CPUs as a kernel can be built for, 64 to a word.
+const CPU_WORDS: usize = 128;
+
+/// Holds the calling thread on some CPUs for as long as the guard lives.
+///
+/// Afterwards the thread has the CPUs that it had before.
+#[derive(Debug)]
+pub(crate) struct OnCpus {
+    before: Vec<u64>,
+}
+
+impl OnCpus {
+    /// sched_setaffinity(2) of this thread; EINVAL when none of the CPUs is possible.
+    pub(crate) fn hold(cpus: &[u64]) -> Result<Self> {
+        let before = own_cpus()?;
+        set_own_cpus(cpus)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for OnCpus {
+    fn drop(&mut self) {
+        // It had them a moment ago; if they are gone since, the kernel has chosen for it.
+        let _restored = set_own_cpus(&self.before);
+    }
+}
+
+fn own_cpus() -> Result<Vec<u64>> {
+    let mut cpus = vec![0_u64; CPU_WORDS];
+    // SAFETY: a live, exclusively borrowed buffer with its size in bytes; 0 is this thread.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            0,
+            std::mem::size_of_val(cpus.as_slice()),
+            cpus.as_mut_ptr(),
+        )
+    })?;
+    Ok(cpus)
+}
+
+fn set_own_cpus(cpus: &[u64]) -> Result<()> {
+    // SAFETY: a live buffer with its size in bytes; 0 is this thread.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            0,
+            std::mem::size_of_val(cpus),
+            cpus.as_ptr(),
+        )
+    })
+    .map(|_| ())
+}

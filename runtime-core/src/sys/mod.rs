@@ -23,7 +23,9 @@ pub(crate) use self::clone::{
 };
 pub(crate) use self::facts::{capability_bounds, namespace_type};
 pub(crate) use self::image::{auxiliary_string, execveat, pointers};
-pub(crate) use self::limits::{SchedulerAttributes, ioprio_set, limits_of, prlimit, sched_setattr};
+pub(crate) use self::limits::{
+    OnCpus, SchedulerAttributes, ioprio_set, limits_of, prlimit, sched_setattr,
+};
 pub(crate) use self::message::{duplicate_above_streams, receive};
 pub(crate) use self::mount::{
     MountAttributes, fsconfig, fsconfig_create, fsconfig_reconfigure, fsmount, fsopen, fspick,

@@ -139,6 +139,23 @@ pub(crate) fn personality(persona: u32) -> Result<()> {
     unsafe { syscall(libc::SYS_personality, [persona as usize, 0, 0, 0, 0, 0]) }.map(drop)
 }
 
+/// sched_setaffinity(2) of this process.
+pub(crate) fn set_affinity(cpus: &[u64]) -> Result<()> {
+    let args = [0, size_of_val(cpus), cpus.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: a buffer with its size in bytes, which the kernel only reads.
+    unsafe { syscall(libc::SYS_sched_setaffinity, args) }.map(drop)
+}
+
+/// set_mempolicy(2) of this process.
+pub(crate) fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
+    // The kernel reads one bit less than it is told.
+    let bits = nodes.len() * 64 + 1;
+    let args = [mode as usize, nodes.as_ptr() as usize, bits, 0, 0, 0];
+    // SAFETY: a buffer with its size in bits, which the kernel only reads, and not at all without
+    // any.
+    unsafe { syscall(libc::SYS_set_mempolicy, args) }.map(drop)
+}
+
 /// prlimit(2) of this process.
 pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = [soft, hard];
