@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), deny(unsafe_code))]
 
 pub mod archive;
+mod arrival;
 pub mod convert;
 pub mod copy;
 pub mod digest;

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use crate::arrival::Arrivals;
 use crate::digest::Digest;
 use crate::document::{Descriptor, Document, Index, Manifest};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,6 +19,7 @@ use crate::platform::Platform;
 use crate::progress::{Event, Progress, Work};
 use crate::reference::Reference;
 use crate::registry::{Client, Fetched, Repository, Resolved, Sink, lock};
+use crate::snapshot::{Chain, Snapshots, UnpackOptions};
 use crate::store::{Ingest, Store, Writer};
 
 /// Indexes in indexes, and no deeper.
@@ -76,16 +78,43 @@ pub fn pull(
     options: &PullOptions,
     progress: &dyn Progress,
 ) -> Result<Pulled> {
-    let pull = Pull {
-        repository: client.repository(reference, progress),
-        store,
-        options,
-        progress,
-        stop: AtomicBool::new(false),
-        bytes: Mutex::new(0),
-    };
+    let pull = Pull::new(client, store, reference, options, progress);
     let step = format!("pull {}", reference.familiar());
-    pull.run(reference).map_err(|error| error.within(step))
+    pull.run(reference, None)
+        .map(|(pulled, _)| pulled)
+        .map_err(|error| error.within(step))
+}
+
+/// The same, and unpacks the image meanwhile: layers are read as they come. No layer is named
+/// before its blob has been verified and is in the store.
+///
+/// Nothing is unpacked, and the second part of the result is none, unless the reference means
+/// one image (not several platforms'). That the image can't be unpacked is told there; it has
+/// been pulled then all the same.
+///
+/// # Errors
+/// As [`pull`]; the second part's are those of [`Snapshots::unpack`].
+pub fn pull_and_unpack(
+    client: &Client,
+    store: &Store,
+    reference: &Reference,
+    options: &PullOptions,
+    unpacking: &Unpacking<'_>,
+    progress: &dyn Progress,
+) -> Result<(Pulled, Option<Result<Chain>>)> {
+    let pull = Pull::new(client, store, reference, options, progress);
+    let step = format!("pull {}", reference.familiar());
+    pull.run(reference, Some(unpacking))
+        .map_err(|error| error.within(step))
+}
+
+/// Where an image goes while it is pulled, and how.
+#[derive(Debug)]
+pub struct Unpacking<'a> {
+    /// Of the same root as the store.
+    pub snapshots: &'a Snapshots,
+    /// How its layers are unpacked.
+    pub options: &'a UnpackOptions,
 }
 
 struct Pull<'a> {
@@ -96,6 +125,8 @@ struct Pull<'a> {
     /// One part has failed; the others need not go on.
     stop: AtomicBool,
     bytes: Mutex<u64>,
+    /// What others read while it comes.
+    arrivals: Option<Arrivals>,
 }
 
 /// What is to be downloaded, each once.
@@ -105,22 +136,89 @@ struct Wanted {
     blobs: BTreeMap<Digest, Descriptor>,
 }
 
-impl Pull<'_> {
-    fn run(&self, reference: &Reference) -> Result<Pulled> {
+impl<'a> Pull<'a> {
+    fn new(
+        client: &'a Client,
+        store: &'a Store,
+        reference: &'a Reference,
+        options: &'a PullOptions,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            repository: client.repository(reference, progress),
+            store,
+            options,
+            progress,
+            stop: AtomicBool::new(false),
+            bytes: Mutex::new(0),
+            arrivals: None,
+        }
+    }
+
+    fn run(
+        mut self,
+        reference: &Reference,
+        unpacking: Option<&Unpacking<'_>>,
+    ) -> Result<(Pulled, Option<Result<Chain>>)> {
         // Until it has its name, nothing of it may be pruned.
         let _lease = self.store.lease()?;
         let (root, document) = self.root(reference)?;
         let mut wanted = Wanted::default();
         self.walk(&root, document, &mut wanted, 0)?;
-        self.download_all(wanted.blobs.into_values().collect())?;
+        let blobs: Vec<Descriptor> = wanted.blobs.into_values().collect();
+        let unpacked = match (unpacking, &wanted.manifests[..]) {
+            (Some(unpacking), [(_, manifest)]) if manifest.is_image() => {
+                self.arrivals = Some(Arrivals::new(self.store, &manifest.layers));
+                Some(self.download_and_unpack(blobs, manifest, unpacking)?)
+            }
+            _ => {
+                self.download_all(blobs)?;
+                None
+            }
+        };
         for (descriptor, manifest) in &wanted.manifests {
             self.check(descriptor, manifest)?;
         }
         self.store.tag(reference, &root)?;
-        Ok(Pulled {
+        let pulled = Pulled {
             descriptor: root,
             manifests: wanted.manifests.into_iter().map(|(d, _)| d).collect(),
             bytes: *lock(&self.bytes),
+        };
+        Ok((pulled, unpacked))
+    }
+
+    /// The outer result is that of the downloads, which go on whatever becomes of the layers.
+    fn download_and_unpack(
+        &self,
+        blobs: Vec<Descriptor>,
+        manifest: &Manifest,
+        unpacking: &Unpacking<'_>,
+    ) -> Result<Result<Chain>> {
+        // It says what the layers are to be.
+        self.download(&manifest.config)?;
+        let config = self.store.config(manifest)?;
+        std::thread::scope(|scope| {
+            let unpack = || {
+                let Some(arrivals) = &self.arrivals else {
+                    return Err(Error::new(
+                        ErrorKind::System,
+                        "there is nothing to wait for",
+                    ));
+                };
+                let (snapshots, options) = (unpacking.snapshots, unpacking.options);
+                snapshots.unpack_from(arrivals, manifest, &config, options, self.progress)
+            };
+            let unpacking = scope.spawn(unpack);
+            let downloaded = {
+                let _end = Close(self.arrivals.as_ref());
+                self.download_all(blobs)
+            };
+            let unpacked = unpacking.join().unwrap_or_else(|_| {
+                let message = "the thread that unpacks has panicked";
+                Err(Error::new(ErrorKind::System, message))
+            });
+            downloaded.map(|()| unpacked)
         })
     }
 
@@ -227,6 +325,7 @@ impl Pull<'_> {
             let writer = match self.store.ingest(blob)? {
                 Ingest::Present => {
                     self.progress.report(Event::Existed { digest, work });
+                    self.arrived(digest);
                     return Ok(());
                 }
                 Ingest::Writer(writer) => writer,
@@ -252,6 +351,7 @@ impl Pull<'_> {
                 Err(error) => return Err(error),
                 Ok(()) => {
                     self.progress.report(Event::Ended { digest, work });
+                    self.arrived(digest);
                     return Ok(());
                 }
             }
@@ -266,11 +366,25 @@ impl Pull<'_> {
             return writer.commit();
         }
         let before = writer.offset();
-        let mut sink = StoreSink(writer);
+        if let Some(arrivals) = &self.arrivals {
+            arrivals.begin(&blob.digest, writer.open_to_read()?, before);
+        }
+        let mut sink = StoreSink {
+            writer,
+            digest: &blob.digest,
+            arrivals: self.arrivals.as_ref(),
+        };
         let outcome = repository.download(blob, &mut sink, &self.stop);
-        self.count(sink.0.offset().saturating_sub(before));
+        self.count(sink.writer.offset().saturating_sub(before));
         outcome?;
-        sink.0.commit()
+        sink.writer.commit()
+    }
+
+    /// It is in the store: whoever waits for it may go on.
+    fn arrived(&self, digest: &Digest) {
+        if let Some(arrivals) = &self.arrivals {
+            arrivals.finish(digest);
+        }
     }
 
     /// An image whose configuration and layers don't belong together gets no name.
@@ -289,12 +403,36 @@ impl Pull<'_> {
     }
 }
 
-/// Blobs go into the store piece by piece.
-struct StoreSink(Writer);
+/// When it is dropped, nothing comes any more.
+struct Close<'a>(Option<&'a Arrivals>);
 
-impl io::Write for StoreSink {
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        if let Some(arrivals) = self.0 {
+            arrivals.close();
+        }
+    }
+}
+
+/// Blobs go into the store piece by piece, and whoever waits for them hears of each.
+struct StoreSink<'a> {
+    writer: Writer,
+    digest: &'a Digest,
+    arrivals: Option<&'a Arrivals>,
+}
+
+impl StoreSink<'_> {
+    fn tell(&self) {
+        if let Some(arrivals) = self.arrivals {
+            arrivals.reach(self.digest, self.writer.offset());
+        }
+    }
+}
+
+impl io::Write for StoreSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.append(bytes).map_err(io::Error::other)?;
+        self.writer.append(bytes).map_err(io::Error::other)?;
+        self.tell();
         Ok(bytes.len())
     }
 
@@ -303,16 +441,18 @@ impl io::Write for StoreSink {
     }
 }
 
-impl Sink for StoreSink {
+impl Sink for StoreSink<'_> {
     fn offset(&self) -> u64 {
-        self.0.offset()
+        self.writer.offset()
     }
 
     fn restart(&mut self) -> Result<()> {
-        self.0.restart()
+        self.writer.restart()?;
+        self.tell();
+        Ok(())
     }
 
     fn spool(&self) -> Result<Option<File>> {
-        self.0.spool().map(Some)
+        self.writer.spool().map(Some)
     }
 }

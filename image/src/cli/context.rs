@@ -66,17 +66,20 @@ impl Context {
 
     /// Unpacks what isn't yet. The caller holds a lease.
     pub(crate) fn unpack(&self, snapshots: &Snapshots, parts: &Parts) -> Result<Chain> {
-        let options = UnpackOptions {
-            patience: PATIENCE,
-            ..UnpackOptions::default()
-        };
         snapshots.unpack(
             &self.store,
             &parts.manifest,
             &parts.config,
-            &options,
+            &Self::unpack_options(),
             &*self.progress,
         )
+    }
+
+    pub(crate) fn unpack_options() -> UnpackOptions {
+        UnpackOptions {
+            patience: PATIENCE,
+            ..UnpackOptions::default()
+        }
     }
 }
 

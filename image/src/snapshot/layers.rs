@@ -1,19 +1,23 @@
 //! Layers, each unpacked once into a directory of its own.
 
-use std::fs::{self, File};
+use std::fs;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Chain, Kind, Snapshots, file_name, make_directory, open_directory};
+use crate::arrival::Blobs;
 use crate::digest::Digest;
 use crate::document::{Compression, Descriptor, ImageConfig, Manifest, MediaType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::{self, Applied, ApplyOptions, Devices, Whiteouts};
 use crate::lock::{Lock, Share};
+use crate::parallel;
 use crate::progress::{Event, Progress, Work};
+use crate::registry::lock;
 use crate::store::Store;
 
 /// How layers are unpacked.
@@ -30,9 +34,8 @@ pub struct UnpackOptions {
 impl Default for UnpackOptions {
     fn default() -> Self {
         Self {
-            parallel: std::thread::available_parallelism()
-                .map_or(2, usize::from)
-                .min(4),
+            // As many as a pull has on their way: they come as slowly as they like.
+            parallel: 4,
             patience: Duration::from_secs(600),
             apply: ApplyOptions::default(),
         }
@@ -69,6 +72,18 @@ impl Snapshots {
         options: &UnpackOptions,
         progress: &dyn Progress,
     ) -> Result<Chain> {
+        self.unpack_from(store, manifest, config, options, progress)
+    }
+
+    /// The same, with layers that may still be on their way.
+    pub(crate) fn unpack_from(
+        &self,
+        blobs: &dyn Blobs,
+        manifest: &Manifest,
+        config: &ImageConfig,
+        options: &UnpackOptions,
+        progress: &dyn Progress,
+    ) -> Result<Chain> {
         let chain = Chain(config.chain_ids());
         if manifest.layers.len() != chain.0.len() {
             let message = format!(
@@ -83,9 +98,11 @@ impl Snapshots {
         let locks = self.lock_missing(&chain, options.patience)?;
         self.clear_unfinished()?;
         let missing = self.missing(manifest, config, &chain, progress)?;
-        let applied = self.apply_all(store, &missing, options, progress)?;
-        for (missing, applied) in missing.iter().zip(&applied) {
-            self.finish(missing, applied, &chain)?;
+        let applied = self.apply_all(blobs, &missing, options, progress)?;
+        self.settle_all(&missing, &applied, &chain)?;
+        self.sync(&missing)?;
+        for layer in &missing {
+            self.name(layer)?;
         }
         drop(locks);
         Ok(chain)
@@ -145,77 +162,72 @@ impl Snapshots {
         Ok(missing)
     }
 
-    /// Several at once; the first failure keeps further ones from being begun.
+    /// Several at once, the largest first: otherwise the last one would be alone for long. The
+    /// first failure keeps further ones from being begun.
     fn apply_all(
         &self,
-        store: &Store,
+        blobs: &dyn Blobs,
         missing: &[Missing<'_>],
         options: &UnpackOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Applied>> {
-        let next = AtomicUsize::new(0);
-        let results: Vec<Mutex<Option<Result<Applied>>>> =
+        let mut order: Vec<usize> = (0..missing.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(missing[*index].descriptor.size));
+        let results: Vec<Mutex<Option<Applied>>> =
             missing.iter().map(|_| Mutex::new(None)).collect();
-        let work = || {
-            while let index = next.fetch_add(1, Ordering::Relaxed)
-                && let (Some(layer), Some(slot)) = (missing.get(index), results.get(index))
-            {
-                let result = self.apply_one(store, layer, options, progress);
-                if result.is_err() {
-                    next.store(missing.len(), Ordering::Relaxed);
-                }
-                if let Ok(mut slot) = slot.lock() {
-                    *slot = Some(result);
-                }
-            }
+        let apply = |index: usize| {
+            let applied = self.apply_one(blobs, &missing[index], options, progress)?;
+            *lock(&results[index]) = Some(applied);
+            Ok(())
         };
-        std::thread::scope(|scope| {
-            for _ in 1..options.parallel.min(missing.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let results: Vec<Option<Result<Applied>>> = results
-            .into_iter()
+        let stop = AtomicBool::new(false);
+        parallel::each(order, options.parallel, &stop, apply)?;
+        let results = results.into_iter();
+        let applied: Option<Vec<Applied>> = results
             .map(|slot| slot.into_inner().unwrap_or_default())
             .collect();
-        let (mut applied, mut failure) = (Vec::new(), None);
-        for result in results.into_iter().flatten() {
-            match result {
-                Ok(one) => applied.push(one),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        match failure {
-            Some(error) => Err(error),
-            None if applied.len() == missing.len() => Ok(applied),
-            None => {
-                let message = "a thread that unpacks layers has ended without a word";
-                Err(Error::new(ErrorKind::System, message))
-            }
-        }
+        applied.ok_or_else(|| {
+            let message = "a thread that unpacks layers has ended without a word";
+            Error::new(ErrorKind::System, message)
+        })
     }
 
     fn apply_one(
         &self,
-        store: &Store,
+        blobs: &dyn Blobs,
+        layer: &Missing<'_>,
+        options: &UnpackOptions,
+        progress: &dyn Progress,
+    ) -> Result<Applied> {
+        match self.apply_from(blobs, layer, options, progress) {
+            // Only of verified bytes it is told what is wrong with them.
+            Err(_) if blobs.was_premature(layer.descriptor) => {
+                self.apply_from(blobs, layer, options, progress)
+            }
+            result => result,
+        }
+    }
+
+    fn apply_from(
+        &self,
+        blobs: &dyn Blobs,
         layer: &Missing<'_>,
         options: &UnpackOptions,
         progress: &dyn Progress,
     ) -> Result<Applied> {
         let digest = &layer.descriptor.digest;
         let step = || format!("unpack layer {digest}");
+        let source = Counted {
+            inner: blobs.open(layer.descriptor)?,
+            digest,
+            progress,
+        };
         progress.report(Event::Began {
             digest,
             work: Work::Unpack,
             total: Some(layer.descriptor.size),
             done: 0,
         });
-        let source = Counted {
-            inner: store.open_blob(layer.descriptor)?,
-            digest,
-            progress,
-        };
         let directory = open_directory(&layer.new.fs)?;
         let options = self.apply_options(layer, options);
         let applied = layer::apply(source, layer.compression, directory.as_fd(), &options)
@@ -246,21 +258,44 @@ impl Snapshots {
         }
     }
 
-    /// Completes a layer with what it needs of the ones below, and gives it its name.
-    fn finish(&self, layer: &Missing<'_>, applied: &Applied, chain: &Chain) -> Result<()> {
-        let below = chain.0.iter().take_while(|other| *other != layer.chain);
-        let mut lowers = Vec::new();
-        for lower in below {
-            lowers.push(open_directory(&self.layer(lower).join("fs"))?);
+    /// Completes layers with what they need of the ones below, lowest first.
+    fn settle_all(
+        &self,
+        missing: &[Missing<'_>],
+        applied: &[Applied],
+        chain: &Chain,
+    ) -> Result<()> {
+        for (layer, applied) in missing.iter().zip(applied) {
+            let below = chain.0.iter().take_while(|other| *other != layer.chain);
+            let mut lowers = Vec::new();
+            for lower in below {
+                let new = missing.iter().find(|other| other.chain == lower);
+                let named = || self.layer(lower).join("fs");
+                lowers.push(open_directory(
+                    &new.map_or_else(named, |other| other.new.fs.clone()),
+                )?);
+            }
+            lowers.reverse();
+            let lowers: Vec<_> = lowers.iter().map(AsFd::as_fd).collect();
+            let directory = open_directory(&layer.new.fs)?;
+            layer::settle(directory.as_fd(), &lowers, applied).map_err(|error| {
+                error.within(format!("unpack layer {}", layer.descriptor.digest))
+            })?;
         }
-        lowers.reverse();
-        let lowers: Vec<_> = lowers.iter().map(AsFd::as_fd).collect();
-        let directory = open_directory(&layer.new.fs)?;
-        layer::settle(directory.as_fd(), &lowers, applied)
-            .map_err(|error| error.within(format!("unpack layer {}", layer.descriptor.digest)))?;
-        // The name must not outlive the content when the machine loses its power.
-        rustix::fs::syncfs(&directory)
-            .map_err(|errno| Error::system("write the layer to the disk", errno))?;
+        Ok(())
+    }
+
+    /// No name must outlive its content when the machine loses its power. All layers are on one
+    /// file system.
+    fn sync(&self, missing: &[Missing<'_>]) -> Result<()> {
+        let Some(layer) = missing.first() else {
+            return Ok(());
+        };
+        rustix::fs::syncfs(open_directory(&layer.new.fs)?)
+            .map_err(|errno| Error::system("write the layers to the disk", errno))
+    }
+
+    fn name(&self, layer: &Missing<'_>) -> Result<()> {
         let target = self.layer(layer.chain);
         fs::rename(&layer.new.path, &target)
             .map_err(|error| Error::system(format!("name {}", target.display()), error))
@@ -320,12 +355,12 @@ impl Drop for NewDirectory {
 
 /// Tells how much of a blob has been read.
 struct Counted<'a> {
-    inner: File,
+    inner: Box<dyn Read + Send + 'a>,
     digest: &'a Digest,
     progress: &'a dyn Progress,
 }
 
-impl std::io::Read for Counted<'_> {
+impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.progress.report(Event::Advanced {

@@ -121,6 +121,15 @@ impl Writer {
         ))
     }
 
+    /// What is there, to be read while more comes. It has no part in the lock.
+    pub(crate) fn open_to_read(&self) -> Result<File> {
+        let opened = self.store.layout().ingest.file(&self.name)?;
+        opened.ok_or_else(|| {
+            let message = format!("unfinished blob {} was removed", self.descriptor.digest);
+            Error::new(ErrorKind::NotFound, message)
+        })
+    }
+
     /// Throws away what is there: the next byte is the first.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use image::Reference;
 use image::error::Result;
-use image::pull::{Platforms, PullOptions, Pulled};
+use image::pull::{Platforms, PullOptions, Pulled, Unpacking};
+use image::snapshot::Chain;
 
 use super::registry;
 use crate::cli::arguments::{Pull, RegistryOptions};
@@ -23,27 +24,38 @@ pub(crate) fn run(context: &Context, arguments: &Pull) -> Result<()> {
     for reference in &references {
         // What is unpacked below must not be pruned before.
         let _lease = context.lease()?;
-        let pulled = fetch(context, reference, &platforms, &arguments.registry)?;
+        let (pulled, unpacked) = match arguments.unpack {
+            true => fetch_and_unpack(context, reference, &platforms, &arguments.registry)?,
+            false => (
+                fetch(context, reference, &platforms, &arguments.registry)?,
+                None,
+            ),
+        };
         output::line(format!(
             "{}@{}",
             reference.familiar(),
             pulled.descriptor.digest
         ))?;
-        if arguments.unpack {
-            unpack(context, reference, arguments)?;
+        match unpacked {
+            Some(unpacked) => drop(unpacked?),
+            None if arguments.unpack => unpack(context, reference, arguments)?,
+            None => {}
         }
     }
     Ok(())
 }
 
-/// Pulls the image for these platforms, or for this machine if there are none.
-pub(crate) fn pull(
+/// Pulls the image for these platforms, or for this machine if there are none, and unpacks it
+/// meanwhile if it is one.
+pub(crate) fn pull_and_unpack(
     context: &Context,
     reference: &Reference,
     platforms: &[String],
     options: &RegistryOptions,
-) -> Result<Pulled> {
-    fetch(context, reference, &self::platforms(platforms)?, options)
+) -> Result<Option<Chain>> {
+    let platforms = self::platforms(platforms)?;
+    let (_, unpacked) = fetch_and_unpack(context, reference, &platforms, options)?;
+    unpacked.transpose()
 }
 
 fn platforms(texts: &[String]) -> Result<Platforms> {
@@ -64,17 +76,40 @@ fn fetch(
     options: &RegistryOptions,
 ) -> Result<Pulled> {
     let client = registry::client(options, &[reference.registry()])?;
-    let pull_options = PullOptions {
-        platforms: platforms.clone(),
-        parallel: options.parallel.max(1),
+    let pull_options = pull_options(platforms, options);
+    let (store, progress) = (&context.store, &*context.progress);
+    image::pull::pull(&client, store, reference, &pull_options, progress)
+}
+
+/// Unpacks it while it comes, if it is one image; otherwise that is still to be done.
+fn fetch_and_unpack(
+    context: &Context,
+    reference: &Reference,
+    platforms: &Platforms,
+    options: &RegistryOptions,
+) -> Result<(Pulled, Option<Result<Chain>>)> {
+    let client = registry::client(options, &[reference.registry()])?;
+    let pull_options = pull_options(platforms, options);
+    let (store, progress) = (&context.store, &*context.progress);
+    let unpacking = Unpacking {
+        snapshots: &context.snapshots()?,
+        options: &Context::unpack_options(),
     };
-    image::pull::pull(
+    image::pull::pull_and_unpack(
         &client,
-        &context.store,
+        store,
         reference,
         &pull_options,
-        &*context.progress,
+        &unpacking,
+        progress,
     )
+}
+
+fn pull_options(platforms: &Platforms, options: &RegistryOptions) -> PullOptions {
+    PullOptions {
+        platforms: platforms.clone(),
+        parallel: options.parallel.max(1),
+    }
 }
 
 fn unpack(context: &Context, reference: &Reference, arguments: &Pull) -> Result<()> {

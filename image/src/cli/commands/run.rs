@@ -11,7 +11,7 @@ use image::Reference;
 use image::convert::{Bind, Settings, clean_path};
 use image::error::{Error, ErrorKind, Result};
 use image::run::{BundleOptions, make_bundle};
-use image::snapshot::{Active, MountOptions, Use};
+use image::snapshot::{Active, Chain, MountOptions, Use};
 
 use super::{pull, with_private_mounts};
 use crate::cli::arguments::{Network, PullPolicy, Run};
@@ -23,9 +23,12 @@ pub(crate) fn run(context: &Context, run: &Run) -> Result<ExitCode> {
     let runtime = Runtime::find(run)?;
     let name = run.name.clone().unwrap_or_else(unique_name);
     let lease = context.lease()?;
-    let parts = parts(context, run)?;
+    let (parts, unpacked) = parts(context, run)?;
     let snapshots = context.snapshots()?;
-    let chain = context.unpack(&snapshots, &parts)?;
+    let chain = match unpacked {
+        Some(chain) => chain,
+        None => context.unpack(&snapshots, &parts)?,
+    };
     let active = snapshots.prepare(&name, &chain, &Use::Process)?;
     // The layers are in use now, which a pruning sees.
     drop(lease);
@@ -90,8 +93,9 @@ fn start(
     signals.attend(child)
 }
 
-/// The image's parts, after asking the registry as the caller wants it.
-fn parts(context: &Context, run: &Run) -> Result<Parts> {
+/// The image's parts, after asking the registry as the caller wants it; what was pulled is
+/// unpacked.
+fn parts(context: &Context, run: &Run) -> Result<(Parts, Option<Chain>)> {
     let found = context.parts(&run.image, run.platform.as_deref());
     let is_missing = matches!(&found, Err(error) if error.kind() == ErrorKind::NotFound);
     let must_pull = match run.pull {
@@ -100,12 +104,13 @@ fn parts(context: &Context, run: &Run) -> Result<Parts> {
         PullPolicy::Always => true,
     };
     if !must_pull {
-        return found;
+        return found.map(|parts| (parts, None));
     }
     let reference: Reference = run.image.parse()?;
     let platforms: Vec<String> = run.platform.iter().cloned().collect();
-    pull::pull(context, &reference, &platforms, &run.registry)?;
-    context.parts(&reference.to_string(), run.platform.as_deref())
+    let unpacked = pull::pull_and_unpack(context, &reference, &platforms, &run.registry)?;
+    let parts = context.parts(&reference.to_string(), run.platform.as_deref())?;
+    Ok((parts, unpacked))
 }
 
 /// The program that runs bundles.
