@@ -7,7 +7,7 @@ mod network;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
@@ -409,14 +409,21 @@ fn wrong_bytes_in_one_piece_are_found_out() {
 
 #[test]
 fn when_another_blob_fails_the_pieces_are_given_up() {
-    let fake = registry(|seen, reply| {
+    let is_missed = AtomicBool::new(false);
+    let fake = registry(move |seen, reply| {
         if seen.path().ends_with(Digest::of(b"small").hex()) {
+            is_missed.store(true, Ordering::SeqCst);
             return answer(404, &[], b"");
         }
-        match is_later_piece(seen) {
-            true => vec![reply[0].clone(), Step::Send(vec![1; 9]), Step::Stall],
-            false => reply,
+        if !is_later_piece(seen) {
+            return reply;
         }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_missed.load(Ordering::SeqCst) {
+            assert!(Instant::now() < deadline, "nobody asks for the other blob");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        vec![reply[0].clone(), Step::Send(vec![1; 9]), Step::Stall]
     });
     let scene = Scene::new();
     let mut settings = pieces();
