@@ -142,15 +142,46 @@ impl Editor {
     }
 }
 
+/// A rename puts a file in the place of whatever is there, be it /dev/null.
+fn regular(path: PathBuf) -> Result<PathBuf> {
+    match path.symlink_metadata() {
+        Ok(metadata) if !metadata.is_file() => {
+            let message = format!("credential file {}: it is no regular file", path.display());
+            Err(Error::new(ErrorKind::InvalidInput, message))
+        }
+        _ => Ok(path),
+    }
+}
+
 /// What a link leads to: people keep such files elsewhere, and a rename would replace the link.
 fn target(path: &Path) -> Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..16 {
         match std::fs::read_link(&path) {
             Ok(next) => path = path.parent().unwrap_or(Path::new("/")).join(next),
-            Err(_) => return Ok(path),
+            Err(_) => return regular(path),
         }
     }
     let message = format!("credential file {}: too many links", path.display());
     Err(Error::new(ErrorKind::InvalidInput, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_never_becomes_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (pipe, link) = (directory.path().join("pipe"), directory.path().join("link"));
+        let mode = rustix::fs::Mode::RUSR;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, mode, 0).expect("made");
+        std::os::unix::fs::symlink(&pipe, &link).expect("linked");
+        for path in [&pipe, &link, &directory.path().to_owned()] {
+            let error = Editor::open(path).err().expect("it is refused");
+            assert!(error.to_string().contains("no regular file"), "{error}");
+        }
+        assert!(Editor::open(&directory.path().join("new")).is_ok());
+    }
 }
