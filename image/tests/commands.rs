@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -175,6 +176,37 @@ fn names_come_and_go_and_content_goes_with_the_last() {
         (1, 1),
         "{finished}"
     );
+    place.finish();
+}
+
+#[test]
+fn an_output_that_is_no_file_stays_what_it_is() {
+    needs!(Root, Program("mknod"));
+    let place = Place::new("imgoutput");
+    place.import_busybox("b", &[]);
+    let null = place.path("null").display().to_string();
+    let mut mknod = Command::new("mknod");
+    finish(mknod.args([&null, "c", "1", "3"]), DEADLINE).succeeded();
+    let full = place.path("full").display().to_string();
+    let mut mknod = Command::new("mknod");
+    finish(mknod.args([&full, "c", "1", "7"]), DEADLINE).succeeded();
+    let (link, file) = (place.path("link"), place.path("file"));
+    std::os::unix::fs::symlink(&file, &link).expect("linked");
+    let link = link.display().to_string();
+    for command in ["save", "export"] {
+        for output in [&null, &link] {
+            place.must(&[command, "--output", output, "b"]);
+        }
+        let refused = place.image(&[command, "--output", &full, "b"]);
+        assert!(refused.stderr.contains("ENOSPC"), "{refused}");
+        assert!(file.metadata().expect("written").len() > 1000);
+        fs::remove_file(&file).expect("ours");
+    }
+    for device in [&null, &full] {
+        let kind = fs::symlink_metadata(device).expect("there").file_type();
+        assert!(kind.is_char_device(), "{device}");
+    }
+    assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
     place.finish();
 }
 

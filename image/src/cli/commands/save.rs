@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use image::archive::{Format, SaveOptions, save};
 use image::error::{Error, ErrorKind, Result};
@@ -30,10 +31,9 @@ pub(crate) fn run(context: &Context, arguments: &Save) -> Result<()> {
     })
 }
 
-/// Writes an archive to a file, which has its name only when it is whole, or to the standard
-/// output.
+/// Writes an archive to a path, or to the standard output.
 pub(super) fn write_archive(
-    path: Option<&std::path::Path>,
+    path: Option<&Path>,
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
 ) -> Result<()> {
     let Some(path) = path else {
@@ -47,6 +47,21 @@ pub(super) fn write_archive(
             .flush()
             .map_err(|error| Error::system("write to the standard output", error));
     };
+    let is_replaced = path
+        .symlink_metadata()
+        .map_or(true, |metadata| metadata.is_file());
+    if is_replaced {
+        write_and_rename(path, write)
+    } else {
+        write_in_place(path, write)
+    }
+}
+
+/// Writes a file that has its name only when it is whole.
+fn write_and_rename(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
+) -> Result<()> {
     let step = |error| Error::system(format!("write {}", path.display()), error);
     let partial = partial_name(path)?;
     let file = fs::File::create_new(&partial).map_err(step)?;
@@ -59,4 +74,22 @@ pub(super) fn write_archive(
         fs::remove_file(&partial).ok();
     }
     written
+}
+
+/// Writes into what is there and no file of its own: a device, a pipe, or what a link leads to.
+/// A rename would put a file in the place of `/dev/null`.
+fn write_in_place(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
+) -> Result<()> {
+    let step = |error| Error::system(format!("write {}", path.display()), error);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .create(true)
+        .open(path)
+        .map_err(step)?;
+    let mut out = BufWriter::new(file);
+    write(&mut out)?;
+    out.flush().map_err(step)
 }
