@@ -1,5 +1,6 @@
 //! The real host's state that a case can't be kept away from: looked at after each case, and put
-//! back when a runtime has changed it.
+//! back when a runtime has changed it. Of several cases side by side nobody knows which it was: all
+//! of them are run again, one by one.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, chown};

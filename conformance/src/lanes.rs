@@ -60,6 +60,11 @@ impl Lanes {
         self.running.len()
     }
 
+    /// Which cases they are at.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = usize> {
+        self.running.iter().map(|one| one.index)
+    }
+
     /// A process begins with a case. It ends with this program, too.
     ///
     /// # Errors

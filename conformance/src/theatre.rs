@@ -1,7 +1,7 @@
 //! The run of all cases: some side by side, each in a scene of its own on a host of its own.
 #![expect(clippy::print_stderr, reason = "progress is talk")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -48,36 +48,68 @@ fn round(
     cases: &[Numbered],
     arguments: &Arguments,
 ) -> Result<Vec<(Told, Duration)>, String> {
-    let mut results = vec![None; cases.len()];
-    let mut done = 0;
     let keeper = Keeper::new(&stage.marker);
+    let mut results = Results::new(cases.len(), arguments);
+    let (alone, others): (Vec<usize>, Vec<usize>) =
+        (0..cases.len()).partition(|index| cases[*index].1.is_alone);
     let mut lanes = Lanes::new(if stage.is_long { LONG_LIMIT } else { LIMIT });
-    for (is_alone, count) in [(false, arguments.jobs()), (true, 1)] {
-        let indices = (0..cases.len()).filter(|index| cases[*index].1.is_alone == is_alone);
-        let mut waiting: VecDeque<usize> = indices.collect();
-        loop {
-            while lanes.count() < count
-                && let Some(index) = waiting.pop_front()
-            {
-                begin(&mut lanes, stage, index, &cases[index], arguments)?;
-            }
-            let ended = lanes.wait();
-            if ended.is_empty() {
-                break;
-            }
-            for ended in ended {
-                let index = ended.index;
-                let took = ended.took;
-                let told = settled(stage, &keeper, &cases[index], ended);
-                done += 1;
-                if shows_progress(arguments) {
-                    progress(done, cases.len(), &told, took);
-                }
-                results[index] = Some((told, took));
-            }
+    let mut waiting = VecDeque::from(others);
+    let mut suspects = BTreeSet::from_iter(alone);
+    loop {
+        while lanes.count() < arguments.jobs()
+            && let Some(index) = waiting.pop_front()
+        {
+            begin(&mut lanes, stage, index, &cases[index], arguments)?;
+        }
+        let ended = lanes.wait();
+        if ended.is_empty() {
+            break;
+        }
+        // Whoever has changed the host was one of these.
+        let there = ended.iter().map(|ended| ended.index).chain(lanes.indices());
+        let there: Vec<usize> = there.collect();
+        for ended in ended {
+            results.settle(stage, &cases[ended.index], ended, &[]);
+        }
+        if !keeper.put_back().is_empty() {
+            suspects.extend(there);
         }
     }
-    Ok(results.into_iter().flatten().collect())
+    for index in suspects {
+        begin(&mut lanes, stage, index, &cases[index], arguments)?;
+        for ended in lanes.wait() {
+            results.settle(stage, &cases[index], ended, &keeper.put_back());
+        }
+    }
+    Ok(results.told.into_iter().flatten().collect())
+}
+
+/// What has come of the cases until now.
+#[derive(Debug)]
+struct Results {
+    shows_progress: bool,
+    told: Vec<Option<(Told, Duration)>>,
+}
+
+impl Results {
+    fn new(count: usize, arguments: &Arguments) -> Self {
+        Self {
+            shows_progress: arguments.shows_progress || arguments.format == Format::Text,
+            told: vec![None; count],
+        }
+    }
+
+    /// Notes the result of a case that is over, with what it has done to the real host. A second
+    /// one takes the place of the first.
+    fn settle(&mut self, stage: &Stage, case: &Numbered, ended: Ended, changes: &[String]) {
+        let (index, took) = (ended.index, ended.took);
+        let told = settled(stage, case, ended, changes);
+        self.told[index] = Some((told, took));
+        let done = self.told.iter().flatten().count();
+        if let (true, Some((told, took))) = (self.shows_progress, &self.told[index]) {
+            progress(done, self.told.len(), told, *took);
+        }
+    }
 }
 
 /// A case begins, in a process and on a host of its own.
@@ -101,14 +133,13 @@ fn begin(
 }
 
 /// The result of a case that is over, with what it has done to the real host.
-fn settled(stage: &Stage, keeper: &Keeper, (number, case): &Numbered, ended: Ended) -> Told {
+fn settled(stage: &Stage, (number, case): &Numbered, ended: Ended, changes: &[String]) -> Told {
     let result = ended.told.unwrap_or_else(|how| {
         // What it made is still there.
         Scene::new(stage, *number).clear();
         residue::remove_cgroups_of(&stage.marker_of(*number));
         told(case, crate::case::failed("an end of the case", how), None)
     });
-    let changes = keeper.put_back();
     if changes.is_empty() {
         return result;
     }
@@ -121,10 +152,6 @@ fn settled(stage: &Stage, keeper: &Keeper, (number, case): &Numbered, ended: End
         detail: format!("{first}\nseen: {}", changes.join("; ")),
         ..result
     }
-}
-
-fn shows_progress(arguments: &Arguments) -> bool {
-    arguments.shows_progress || arguments.format == Format::Text
 }
 
 /// The cases that are asked for. A name is a case's own, or else the beginning of several.
