@@ -400,7 +400,7 @@ impl<'a> Scene<'a> {
         if self.has_state() {
             drop(self.runtime.call(&["delete", "--force", bundle.id()]));
         }
-        crate::residue::remove_cgroups(bundle.id());
+        crate::residue::remove_cgroups(bundle.cgroup());
     }
 
     /// Removes whatever the case has left.

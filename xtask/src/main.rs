@@ -30,7 +30,7 @@ usage: cargo xtask demo [--runtime PATH]
                          [--put PATH] [--limit SECONDS] [-- COMMAND...]
        cargo xtask bench [--shim | --image [--without-docker]] [--rounds N] [--check] [--runtime PATH] [--json FILE]
        cargo xtask conformance [--runtime PATH] [--format text|json|md] [OPTION...]
-       cargo xtask conformance --guest [--kernel 6.1|6.12] [--runtime PATH] [OPTION...]
+       cargo xtask conformance --guest [--kernel 6.1|6.12] [--image debian|systemd] [--runtime PATH] [OPTION...]
        cargo xtask conformance --update
        cargo xtask deb [--target TRIPLE] [--output DIRECTORY]
 

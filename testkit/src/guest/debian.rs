@@ -32,8 +32,9 @@ const PACKAGES: &[&str] = &[
     "apparmor",
     "criu",
     "tar",
-    // The peer under systemd.
+    // The peers.
     "runc",
+    "crun",
 ];
 
 /// Starts the job when the system is up.

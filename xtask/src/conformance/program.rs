@@ -53,6 +53,13 @@ impl Run {
     }
 }
 
+impl Run {
+    /// A name on the path, or `tare`.
+    pub(crate) const fn runtime(&self) -> &'static str {
+        self.runtime
+    }
+}
+
 /// The list of what a runtime is known to fail.
 pub(crate) fn list_of(runtime: &str) -> PathBuf {
     let lists = workspace().join("conformance/known");

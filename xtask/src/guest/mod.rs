@@ -81,7 +81,7 @@ pub(crate) fn kernel_named(name: &str) -> Result<Kernel, Error> {
     kernel.ok_or_else(|| format!("there is no kernel {name}: it is one of {names}").into())
 }
 
-fn image_named(name: &str) -> Result<Image, Error> {
+pub(crate) fn image_named(name: &str) -> Result<Image, Error> {
     match name {
         "busybox" => Ok(Image::Busybox),
         "debian" => Ok(Image::Debian),

@@ -11,7 +11,7 @@ use super::report::{Report, file_name};
 use super::{kernel_named, machine};
 use crate::Error;
 use crate::cargo::target_directory;
-use crate::conformance::guest::{Cast, measured};
+use crate::conformance::guest::Cast;
 use crate::conformance::program::Built;
 
 /// From power-on to power-off, on a machine that others work on, too.
@@ -134,7 +134,13 @@ const PARTS: &[Part] = &[
     part("runtime-cli/checkpoint")
         .only("life::a_user_namespace")
         .on_disk(),
-    part("runtime-cli/injected").on(&[Kernel::Debian12]),
+    // cgroups are made, entered and removed by the others.
+    part("runtime-cli/injected").on(&[Kernel::Debian12]).long(&[
+        "call_of_init",
+        "call_of_start",
+        "call_of_execs_child",
+        "a_hidden_call",
+    ]),
     part("runtime-cli/security").long(BUSY),
     // systemd writes a quota anew after runc has, or has not yet.
     part("runtime-cli/systemd")
@@ -154,8 +160,6 @@ pub(crate) fn suite() -> Result<bool, Error> {
     };
     let binaries = build()?;
     let measuring = Built::make()?;
-    let areas = conformance_areas();
-    let cast = Cast::of_tare(&measuring, &areas);
     let mut is_good = true;
     for kernel in kernels {
         for image in [Image::Debian, Image::Systemd] {
@@ -163,7 +167,11 @@ pub(crate) fn suite() -> Result<bool, Error> {
                 |part: &&Part| part.image == image && (is_long() || part.kernels.contains(&kernel));
             let parts: Vec<&Part> = PARTS.iter().filter(is_wanted).collect();
             if !parts.is_empty() {
-                is_good &= boot(kernel, image, &binaries, &parts, &cast)?;
+                let options = measured_in(kernel, image);
+                let cast = options
+                    .as_ref()
+                    .map(|options| Cast::of_tare(&measuring, options));
+                is_good &= boot(kernel, image, &binaries, &parts, cast.as_ref())?;
             }
         }
     }
@@ -174,15 +182,45 @@ fn is_long() -> bool {
     std::env::var_os("TARE_LONG").is_some()
 }
 
-/// What of the suites of `conformance` runs here without `TARE_LONG`, on the older kernel: what
-/// cgroup v2 and other kernels change most.
-fn conformance_areas() -> Vec<String> {
-    let areas: &[&str] = match is_long() {
-        true => &[],
-        false => &["cgroups", "resources", "idmapped-mounts"],
-    };
+/// Which areas of the suites of `conformance` run here without `TARE_LONG`: what the kernel,
+/// cgroup v2 and systemd change most, and criu, which can't dump on the tests' own machines.
+const AREAS: [(Kernel, Image, &[&str]); 3] = [
+    (
+        Kernel::Debian12,
+        Image::Debian,
+        &[
+            "cgroups",
+            "resources",
+            "idmapped-mounts",
+            "device-rules",
+            "update",
+            "events",
+            "pause",
+            "checkpoint",
+            "restore",
+        ],
+    ),
+    (
+        Kernel::Debian12,
+        Image::Systemd,
+        &["cgroups", "resources", "update", "events", "pause"],
+    ),
+    (
+        Kernel::Backports,
+        Image::Debian,
+        &["cgroups", "resources", "idmapped-mounts", "restore"],
+    ),
+];
+
+/// What conformance is asked for in this guest; none where it does not run.
+fn measured_in(kernel: Kernel, image: Image) -> Option<Vec<String>> {
+    if is_long() {
+        return Some(Vec::new());
+    }
+    let is_it = |row: &&(Kernel, Image, _)| (row.0, row.1) == (kernel, image);
+    let (_, _, areas) = AREAS.iter().find(is_it)?;
     let words = areas.iter().flat_map(|area| ["--area", area]);
-    words.map(str::to_owned).collect()
+    Some(words.map(str::to_owned).collect())
 }
 
 fn boot(
@@ -190,20 +228,18 @@ fn boot(
     image: Image,
     binaries: &Binaries,
     parts: &[&Part],
-    cast: &Cast<'_>,
+    cast: Option<&Cast<'_>>,
 ) -> Result<bool, Error> {
     println!("-- Linux {}, {image:?}", kernel.name());
     let script: String = parts.iter().map(|part| line(part)).collect();
     let limit = if is_long() { 3 * LIMIT } else { LIMIT };
     let builder = machine(kernel).image(image).limit(limit);
-    // Where systemd makes the cgroups, the suite `security` has no cases yet that know it.
-    let is_measured = is_long() || (kernel == Kernel::Debian12 && image == Image::Debian);
-    let measure = match is_measured {
-        true => cast.script(image),
-        false => String::new(),
+    let builder = binaries.put_into(builder);
+    let (builder, measure) = match cast {
+        Some(cast) => (cast.put_into(builder), cast.script(image)),
+        None => (builder, String::new()),
     };
-    let ended = cast
-        .put_into(binaries.put_into(builder))
+    let ended = builder
         .command(&format!(
             "{}{FUNCTION}{script}{measure}exit 0",
             binaries.environment()
@@ -211,10 +247,10 @@ fn boot(
         .run()?;
     keep_names(kernel, image, &ended, parts)?;
     let is_good = judge(&ended, parts);
-    if !is_measured {
+    let Some(cast) = cast else {
         return Ok(is_good);
-    }
-    let measured = measured(ended.output(), kernel, image)?;
+    };
+    let measured = cast.measured(ended.output(), kernel, image)?;
     println!("{}", summary(&measured.name, &measured.results));
     Ok(is_good && measured.is_as_known)
 }

@@ -113,7 +113,7 @@ fn is_gone(scene: &Scene<'_>, bundle: &crate::bundle::Bundle) -> Verdict {
         "no container",
         "there is one",
     )?;
-    let cgroups = crate::residue::cgroups(bundle.id());
+    let cgroups = crate::residue::cgroups(bundle.cgroup());
     holds(cgroups.is_empty(), "no cgroup of it", cgroups)
 }
 

@@ -169,7 +169,7 @@ fn in_the_hosts_pid_namespace(scene: &Scene<'_>) -> Bundle {
 /// The processes in the container's cgroup.
 fn pids(bundle: &Bundle) -> Vec<i32> {
     let of = |path: std::path::PathBuf| std::fs::read_to_string(path.join("cgroup.procs"));
-    let texts = crate::residue::cgroups(bundle.id())
+    let texts = crate::residue::cgroups(bundle.cgroup())
         .into_iter()
         .filter_map(|path| of(path).ok());
     let mut pids: Vec<i32> = texts

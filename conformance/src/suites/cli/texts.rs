@@ -329,7 +329,7 @@ struct Guest {
 
 impl Guest {
     fn new(bundle: &Bundle) -> Result<Self, Trouble> {
-        let Some(cgroup) = host::hierarchy("pids").map(|top| top.join(bundle.id())) else {
+        let Some(cgroup) = host::hierarchy("pids").map(|top| top.join(bundle.cgroup())) else {
             return skipped("this host has no pids controller");
         };
         let made = std::fs::create_dir(&cgroup);
@@ -367,7 +367,7 @@ fn frozen(bundle: &Bundle) -> Option<PathBuf> {
     let v1 = host::hierarchy("freezer").map(|top| (top, "freezer.state", "FROZEN"));
     let (top, file, word) =
         v1.or_else(|| host::hierarchy("").map(|top| (top, "cgroup.freeze", "1")))?;
-    let cgroup = top.join(bundle.id());
+    let cgroup = top.join(bundle.cgroup());
     std::fs::create_dir(&cgroup).ok()?;
     std::fs::write(cgroup.join(file), word).ok()?;
     Some(cgroup)

@@ -59,7 +59,7 @@ fn is_in_its_cgroup(scene: &Scene<'_>, bundle: Bundle) -> Verdict {
     scene.start(&bundle)?;
     let pid = scene.runtime().pid(bundle.id());
     let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let path = format!("/{}", bundle.id());
+    let path = format!("/{}", bundle.cgroup());
     // Hierarchies that are not mounted are nobody's.
     let is_used = |line: &&str| {
         line.split(':')
@@ -191,7 +191,7 @@ fn of_a_user(scene: &Scene<'_>, ground: &Ground) -> Verdict {
 fn cgroup(bundle: &Bundle, controller: &str) -> Option<PathBuf> {
     host::hierarchy(controller)
         .or_else(|| host::hierarchy(""))
-        .map(|top| top.join(bundle.id()))
+        .map(|top| top.join(bundle.cgroup()))
 }
 
 fn create_at_once(scene: &Scene<'_>, bundle: &Bundle) -> Verdict {
@@ -246,7 +246,7 @@ fn frozen(scene: &Scene<'_>, _: &Ground) -> Verdict {
     else {
         return skipped("this host has no freezer");
     };
-    let cgroup = top.join(bundle.id());
+    let cgroup = top.join(bundle.cgroup());
     std::fs::create_dir(&cgroup)
         .and_then(|()| std::fs::write(cgroup.join(file), freeze))
         .or_else(|error| skipped(error.to_string()))?;
