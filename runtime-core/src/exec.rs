@@ -117,7 +117,12 @@ impl Container {
             chroot: self.record().chroot.then_some(rootfs.as_c_str()),
             keyring: keyring.as_deref(),
         };
-        let launched = match launch::exec(&plan, entry, home.as_deref(), &setting) {
+        let state = || {
+            self.describe(status)
+                .map(|state| state.to_hook_json())
+                .unwrap_or_default()
+        };
+        let launched = match launch::exec(&plan, entry, home.as_deref(), &setting, &state) {
             // The container runs systemd or containers of its own, and its cgroup takes no
             // processes any more: init's own is the one that does.
             Err(
@@ -140,7 +145,7 @@ impl Container {
                     cgroup: Some(leaf.as_fd()),
                     ..setting
                 };
-                launch::exec(&plan, entry, home.as_deref(), &setting)?
+                launch::exec(&plan, entry, home.as_deref(), &setting, &state)?
             }
             launched => launched?,
         };

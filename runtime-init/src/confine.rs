@@ -9,7 +9,7 @@ use crate::failure::{At, refuse};
 use crate::interpreter::Init;
 use crate::namespaces::write_whole;
 use crate::paths;
-use crate::program::{Call, Failure};
+use crate::program::{Call, Failure, Phase};
 use crate::sys;
 
 impl Init<'_> {
@@ -56,6 +56,16 @@ impl Init<'_> {
         program: &[sock_filter],
         flags: u32,
     ) -> Result<(), Failure> {
-        sys::seccomp(program, flags).at(Call::Seccomp)
+        sys::seccomp(program, flags).at(Call::Seccomp).map(drop)
+    }
+
+    /// Loads a filter that asks somebody, and gives the descriptor for that to the parent.
+    pub(crate) fn load_filter_to_ask(
+        &mut self,
+        program: &[sock_filter],
+        flags: u32,
+    ) -> Result<(), Failure> {
+        let listener = sys::seccomp_with_listener(program, flags).at(Call::Seccomp)?;
+        self.tell_with(Phase::Filtered, &listener)
     }
 }

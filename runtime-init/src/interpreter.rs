@@ -158,6 +158,7 @@ impl<'p> Init<'p> {
             } => self.set_limit(resource, soft, hard),
             Step::NoNewPrivileges => self.give_up_new_privileges(),
             Step::Seccomp { program, flags } => self.load_filter(program, flags),
+            Step::SeccompListener { program, flags } => self.load_filter_to_ask(program, flags),
             Step::WorkingDirectory { path, create } => self.enter_directory(path, create),
             Step::CloseOnExecFrom(first) => self.close_on_exec_from(first),
             Step::FindProgram(candidates) => self.find_program(candidates),

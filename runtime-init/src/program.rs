@@ -201,6 +201,14 @@ pub enum Step<'a> {
         /// SECCOMP_FILTER_FLAG_*.
         flags: u32,
     },
+    /// The same with SECCOMP_FILTER_FLAG_NEW_LISTENER; the parent gets the listener's descriptor
+    /// with [`Phase::Filtered`], and the child keeps none.
+    SeccompListener {
+        /// The assembled program.
+        program: &'a [sock_filter],
+        /// SECCOMP_FILTER_FLAG_*, the one for the listener apart.
+        flags: u32,
+    },
     /// chdir(2), and checks that the directory is below the root.
     WorkingDirectory {
         /// Inside the container.
@@ -377,6 +385,8 @@ pub enum Phase {
     Ready = 3,
     /// The next call is execve(2).
     Executing = 4,
+    /// Its filter is in force; the listener's descriptor comes along (SCM_RIGHTS).
+    Filtered = 5,
 }
 
 /// What the parent says.

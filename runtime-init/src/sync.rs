@@ -8,6 +8,8 @@
 //!  Gate(IdsMapped)                      -->
 //!                                       <-- Phase(Joined)
 //!  Gate(HooksDone)                      -->
+//!                                       <-- Phase(Filtered), with a descriptor, only when the
+//!                                           filter has a listener
 //!                                       <-- Phase(Ready)
 //!  Gate(Committed)                      -->
 //!  the parent leaves; `start` connects  -->
@@ -21,7 +23,7 @@
 use crate::failure::{At, refuse};
 use crate::interpreter::Init;
 use crate::program::{Call, Failure, Gate, Message, Phase};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Fd};
 
 impl Init<'_> {
     /// Sends a phase. A parent that is gone is seen at the next [`Init::await_gate`]; after the
@@ -38,6 +40,20 @@ impl Init<'_> {
             Err(Errno(libc::EPIPE | libc::ECONNRESET)) => Ok(()),
             sent => sent.at(Call::Send),
         }
+    }
+
+    /// Sends a phase with a descriptor.
+    pub(crate) fn tell_with(&self, phase: Phase, descriptor: &Fd) -> Result<(), Failure> {
+        let message = Message {
+            kind: Message::PHASE,
+            subject: phase as u16,
+            call: 0,
+            reserved: 0,
+            code: 0,
+        };
+        let bytes = message.to_bytes();
+        sys::uninterrupted(|| sys::send_descriptor(self.listener, descriptor.raw(), &bytes))
+            .at(Call::Send)
     }
 
     pub(crate) fn tell_respawned(&self, pid: i32) -> Result<(), Failure> {

@@ -20,5 +20,6 @@ mod resources;
 mod resources_v2;
 mod scheduling;
 mod seccomp;
+mod seccomp_notify;
 mod sysctl;
 mod terminal;

@@ -73,15 +73,6 @@ fn properties_that_are_not_done_yet_are_refused_by_name() {
         assert!(said.contains(pointer), "{said}");
         assert!(said.contains("not supported yet"), "{said}");
     }
-    let notify = json!({
-        "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x.sock",
-        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
-    });
-    let said = Container::new("notify")
-        .set("/linux/seccomp", notify)
-        .refused();
-    assert!(said.contains("SCMP_ACT_NOTIFY"), "{said}");
-    assert!(said.contains("/linux/seccomp"), "{said}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use runtime_init::{Console, Gate, Phase, Step};
 use super::arrays::ProcessArrays;
 use super::lower::{
     BecomeUser, Ending, Handles, NEWPID, NEWTIME, NEWUSER, Steps, Subject, become_user, execute,
-    open_label, take_descriptors,
+    filter_to_ask, open_label, take_descriptors,
 };
 use crate::plan::ProcessPlan;
 
@@ -82,6 +82,7 @@ pub(crate) fn exec_steps<'a>(
     if process.terminal.is_some() && handles.console.is_some() {
         steps.plain(Step::ControllingTerminal, "take the console");
     }
+    filter_to_ask(&mut steps, process);
     steps.plain(Step::Tell(Phase::Ready), "tell the runtime");
     steps.plain(Step::Await(Gate::Committed), "wait for the runtime");
     let ending = Ending {

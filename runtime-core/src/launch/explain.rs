@@ -420,6 +420,12 @@ fn plain_hint(call: Call, errno: Errno) -> Option<&'static str> {
         (Call::Seccomp, Errno::EINVAL) => {
             Some("the kernel refuses the filter, or one of its flags")
         }
+        (Call::Seccomp, Errno::EBUSY) => Some(
+            "the runtime runs under a filter with a listener itself, and a process may have one alone",
+        ),
+        (Call::Send, Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => {
+            Some("the filter forbids sendmsg(2), by which its listener is handed over: allow it")
+        }
         (Call::Seccomp, Errno::EACCES) => {
             Some("loading a filter needs CAP_SYS_ADMIN or noNewPrivileges")
         }

@@ -145,6 +145,7 @@ pub(crate) fn create_steps<'a>(
         create_cwd: true,
     };
     become_user(&mut steps, &plan.process, &arrays.process, user);
+    filter_to_ask(&mut steps, &plan.process);
     steps.plain(Step::Tell(Phase::Ready), "tell the runtime");
     steps.plain(Step::Await(Gate::Committed), "wait for the runtime");
     if let Some(listener) = &files.listener {
@@ -486,7 +487,7 @@ pub(super) fn become_user<'a>(
     if process.no_new_privileges {
         steps.plain(Step::NoNewPrivileges, "set no_new_privs");
     } else if let Some(seccomp) = &process.seccomp {
-        steps.plain(seccomp_step(seccomp), "load the seccomp filter");
+        steps.plain(seccomp_step(seccomp), LOAD_FILTER);
     }
     steps.plain(
         Step::BoundingSet(process.capabilities.bounding),
@@ -548,8 +549,11 @@ pub(super) fn execute<'a>(
     if let Some(phase) = ending.last_word {
         steps.plain(Step::Tell(phase), "tell the runtime");
     }
-    if let (true, Some(seccomp)) = (process.no_new_privileges, &process.seccomp) {
-        steps.plain(seccomp_step(seccomp), "load the seccomp filter");
+    if process.no_new_privileges
+        && let Some(seccomp) = &process.seccomp
+        && seccomp.listener.is_none()
+    {
+        steps.plain(seccomp_step(seccomp), LOAD_FILTER);
     }
     let exec = Exec {
         argv: &arrays.argv,
@@ -558,9 +562,24 @@ pub(super) fn execute<'a>(
     steps.push(Step::Exec(exec), Subject::Program);
 }
 
+/// Loads a filter with a listener that `execute` would load last: the parent is there to hand the
+/// listener on only until the process is ready.
+pub(super) fn filter_to_ask<'a>(steps: &mut Steps<'a>, process: &'a ProcessPlan) {
+    if process.no_new_privileges
+        && let Some(seccomp) = &process.seccomp
+        && seccomp.listener.is_some()
+    {
+        steps.plain(seccomp_step(seccomp), LOAD_FILTER);
+    }
+}
+
+const LOAD_FILTER: &str = "load the seccomp filter";
+
 fn seccomp_step(seccomp: &crate::plan::SeccompPlan) -> Step<'_> {
-    Step::Seccomp {
-        program: &seccomp.program,
-        flags: seccomp.flags,
+    let program = &seccomp.program;
+    let flags = seccomp.flags;
+    match seccomp.listener {
+        Some(_) => Step::SeccompListener { program, flags },
+        None => Step::Seccomp { program, flags },
     }
 }

@@ -12,6 +12,8 @@
 //!  HooksDone              -->
 //!                                                mounts, devices, console, createContainer
 //!                                                hooks, pivot_root, identity
+//!                         <-- Filtered(listener) only when the seccomp filter asks somebody
+//!  hands the listener on to listenerPath
 //!                         <-- Ready              nothing left but to start
 //!  rlimits, scheduler; the record is written
 //!  Committed              -->                    create: waits in accept(2) for `start`
@@ -39,6 +41,7 @@ use crate::process::Process;
 use crate::procfs::Procfs;
 use crate::sys;
 
+mod agent;
 mod arrays;
 mod enter;
 mod error;
@@ -109,26 +112,34 @@ pub(crate) fn create(
         sync: ours,
         explain: &explain,
         expects_second: steps.has_second_process(),
+        listener: None,
     };
-    talk.until_ready(|talk, phase| match phase {
-        Phase::NeedsIds => {
-            let ids = &plan.namespaces;
-            let pid = talk.process.pid();
-            idmap::write_mappings(
-                setting.procfs,
-                pid,
-                setting.rootless,
-                &ids.uid_mappings,
-                &ids.gid_mappings,
-            )?;
-            talk.tell(Gate::IdsMapped)
-        }
-        Phase::Joined => {
-            run_create_hooks(plan, setting, talk.process.pid(), state, &files)?;
-            talk.tell(Gate::HooksDone)
-        }
-        Phase::Ready | Phase::Executing => Ok(()),
-    })?;
+    talk.until_ready(
+        |talk, phase| match phase {
+            Phase::NeedsIds => {
+                let ids = &plan.namespaces;
+                let pid = talk.process.pid();
+                idmap::write_mappings(
+                    setting.procfs,
+                    pid,
+                    setting.rootless,
+                    &ids.uid_mappings,
+                    &ids.gid_mappings,
+                )?;
+                talk.tell(Gate::IdsMapped)
+            }
+            Phase::Joined => {
+                run_create_hooks(plan, setting, talk.process.pid(), state, &files)?;
+                talk.tell(Gate::HooksDone)
+            }
+            Phase::Ready | Phase::Executing | Phase::Filtered => Ok(()),
+        },
+        |pid, listener| {
+            agent::ask(&plan.process, pid, listener, &|pid| {
+                state(pid, crate::state::Status::Creating)
+            })
+        },
+    )?;
     limit_or_end(&plan.process, setting, &talk.process, own_limits)?;
     Ok(talk.launched(steps.start))
 }
@@ -139,6 +150,7 @@ pub(crate) fn exec(
     entry: Entry<'_>,
     home: Option<&std::ffi::CStr>,
     setting: &Setting<'_>,
+    state: &dyn Fn() -> Vec<u8>,
 ) -> Result<Launched, LaunchError> {
     let arrays = ProcessArrays::new(process, home);
     let (ours, theirs) = pair()?;
@@ -163,8 +175,10 @@ pub(crate) fn exec(
         sync: ours,
         explain: &explain,
         expects_second: steps.has_second_process(),
+        listener: None,
     };
-    talk.until_ready(|_, _| Ok(()))?;
+    let ask = |pid, listener| agent::ask(process, pid, listener, &|_| state());
+    talk.until_ready(|_, _| Ok(()), ask)?;
     limit_or_end(process, setting, &talk.process, own_limits)?;
     Ok(talk.launched(0))
 }

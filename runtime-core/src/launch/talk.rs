@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use runtime_init::{Failure, Gate, Message, Phase};
 
 use super::LaunchError;
@@ -42,6 +42,8 @@ pub(super) struct Conversation<'a> {
     pub(super) explain: &'a dyn Fn(FailureAt, &str) -> LaunchError,
     /// Whether a second process is still to take over.
     pub(super) expects_second: bool,
+    /// A seccomp listener that came from the process before the second one.
+    pub(super) listener: Option<OwnedFd>,
 }
 
 /// A failure as it crossed the socket.
@@ -54,6 +56,8 @@ pub(crate) struct FailureAt {
 /// One message of the child.
 enum Word {
     Phase(Phase),
+    /// [`Phase::Filtered`], and the listener.
+    Filtered(OwnedFd),
     Respawned(i32),
     Failed(FailureAt, String),
     Silence,
@@ -64,12 +68,23 @@ impl Conversation<'_> {
     pub(super) fn until_ready(
         &mut self,
         mut answer: impl FnMut(&mut Self, Phase) -> Result<(), LaunchError>,
+        ask: impl Fn(i32, OwnedFd) -> Result<(), LaunchError>,
     ) -> Result<(), LaunchError> {
         loop {
             let answered = match self.listen()? {
                 Word::Phase(Phase::Ready) => return Ok(()),
                 Word::Phase(phase) => answer(self, phase),
-                Word::Respawned(pid) => self.follow(pid),
+                Word::Filtered(listener) if self.expects_second => {
+                    self.listener = Some(listener);
+                    Ok(())
+                }
+                Word::Filtered(listener) => ask(self.process.pid(), listener),
+                Word::Respawned(pid) => {
+                    self.follow(pid).and_then(|()| match self.listener.take() {
+                        Some(listener) => ask(self.process.pid(), listener),
+                        None => Ok(()),
+                    })
+                }
                 Word::Failed(at, text) => Err((self.explain)(at, &text)),
                 Word::Silence => return Err(self.died()),
             };
@@ -188,7 +203,7 @@ fn tell(sync: BorrowedFd<'_>, gate: Gate) -> Result<(), LaunchError> {
 /// Reads one message until the deadline: ETIMEDOUT after it.
 fn hear(sync: BorrowedFd<'_>, deadline: Instant) -> Result<Word, Errno> {
     let mut buffer = [0; Message::SIZE + Message::TEXT_MAX];
-    let length = loop {
+    let (length, descriptor) = loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut polled = [PollFd::new(sync, PollFlags::POLLIN)];
@@ -198,9 +213,9 @@ fn hear(sync: BorrowedFd<'_>, deadline: Instant) -> Result<Word, Errno> {
             Ok(0) => return Err(Errno::ETIMEDOUT),
             Ok(_) => {}
         }
-        match recv(sync.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+        match crate::sys::receive(sync, &mut buffer) {
             Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(Errno::ECONNRESET) => break 0,
+            Err(Errno::ECONNRESET) => break (0, None),
             result => break result?,
         }
     };
@@ -208,7 +223,12 @@ fn hear(sync: BorrowedFd<'_>, deadline: Instant) -> Result<Word, Errno> {
         return Ok(Word::Silence);
     }
     let message = Message::from_bytes(&buffer[..length]).ok_or(Errno::EPROTO)?;
-    parse(message, &buffer[Message::SIZE..length]).ok_or(Errno::EPROTO)
+    let word = parse(message, &buffer[Message::SIZE..length]);
+    match (word, descriptor) {
+        (Some(Word::Phase(Phase::Filtered)), Some(listener)) => Ok(Word::Filtered(listener)),
+        (Some(Word::Phase(Phase::Filtered)) | None, _) => Err(Errno::EPROTO),
+        (Some(word), _) => Ok(word),
+    }
 }
 
 fn parse(message: Message, text: &[u8]) -> Option<Word> {
@@ -219,6 +239,7 @@ fn parse(message: Message, text: &[u8]) -> Option<Word> {
                 Phase::Joined,
                 Phase::Ready,
                 Phase::Executing,
+                Phase::Filtered,
             ];
             phases
                 .into_iter()

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use runtime_init::{Attributes, CapabilityMasks};
 
 pub use self::cgroup::{CgroupDriver, CgroupPlan};
-pub use self::seccomp::SeccompPlan;
+pub use self::seccomp::{ListenerPlan, SeccompPlan};
 use crate::spec::Spec;
 use crate::violation::Violations;
 

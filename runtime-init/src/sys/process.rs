@@ -6,7 +6,7 @@ use core::ptr::{from_mut, from_ref};
 use libc::sock_filter;
 
 use super::abi::{CapabilityData, CapabilityHeader, SignalAction};
-use super::{Errno, Result, arg, int, syscall};
+use super::{Errno, Fd, Result, arg, int, syscall};
 use crate::program::{CapabilityMasks, RawFd};
 
 /// exit_group(2).
@@ -112,8 +112,16 @@ pub(crate) fn capset(masks: &CapabilityMasks) -> Result<()> {
     unsafe { syscall(libc::SYS_capset, args) }.map(drop)
 }
 
-/// seccomp(2), SECCOMP_SET_MODE_FILTER.
-pub(crate) fn seccomp(program: &[sock_filter], flags: u32) -> Result<()> {
+/// seccomp(2), SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_NEW_LISTENER: the listener,
+/// close-on-exec.
+pub(crate) fn seccomp_with_listener(program: &[sock_filter], flags: u32) -> Result<Fd> {
+    /// SECCOMP_FILTER_FLAG_NEW_LISTENER.
+    const NEW_LISTENER: u32 = 1 << 3;
+    seccomp(program, flags | NEW_LISTENER).map(Fd::from_return)
+}
+
+/// seccomp(2), SECCOMP_SET_MODE_FILTER: what the kernel answers to these flags.
+pub(crate) fn seccomp(program: &[sock_filter], flags: u32) -> Result<usize> {
     /// SECCOMP_SET_MODE_FILTER.
     const SET_MODE_FILTER: usize = 1;
     let len = u16::try_from(program.len()).map_err(|_| Errno(libc::EINVAL))?;
@@ -130,7 +138,7 @@ pub(crate) fn seccomp(program: &[sock_filter], flags: u32) -> Result<()> {
         0,
     ];
     // SAFETY: a structure whose pointer and length are a slice's; the kernel only reads it.
-    unsafe { syscall(libc::SYS_seccomp, args) }.map(drop)
+    unsafe { syscall(libc::SYS_seccomp, args) }
 }
 
 /// personality(2).

@@ -12,6 +12,7 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::path::PathBuf;
 
 use libc::sock_filter;
 
@@ -45,6 +46,8 @@ pub struct SeccompPlan {
     pub program: Vec<sock_filter>,
     /// SECCOMP_FILTER_FLAG_*.
     pub flags: u32,
+    /// Who is asked about some of the calls.
+    pub listener: Option<ListenerPlan>,
     /// Names in the profile that are no system calls of this machine, and so have no effect;
     /// sorted.
     pub skipped: Vec<String>,
@@ -52,6 +55,15 @@ pub struct SeccompPlan {
     default: Action,
     /// System calls that have a rule with another action than the default one.
     named: Vec<(Action, &'static str)>,
+}
+
+/// The agent of seccomp's user notification: config-linux.md#seccomp, seccomp_unotify(2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerPlan {
+    /// An absolute path in the runtime's mount namespace, of a socket where the agent listens.
+    pub path: PathBuf,
+    /// Passed to it as it is.
+    pub metadata: Option<String>,
 }
 
 impl PartialEq for SeccompPlan {
@@ -63,7 +75,10 @@ impl PartialEq for SeccompPlan {
                 .map(|one| (one.code, one.jt, one.jf, one.k))
                 .collect()
         };
-        self.flags == other.flags && self.skipped == other.skipped && words(self) == words(other)
+        self.flags == other.flags
+            && self.listener == other.listener
+            && self.skipped == other.skipped
+            && words(self) == words(other)
     }
 }
 
@@ -95,6 +110,7 @@ pub(super) fn plan(
     Some(SeccompPlan {
         program,
         flags: profile.flags,
+        listener: profile.listener.clone(),
         architectures: profile.architectures.iter().map(|one| one.name()).collect(),
         default: profile.default,
         named: named(&profile),
@@ -154,6 +170,11 @@ impl SeccompPlan {
             self.architectures.join(", "),
             self.program.len(),
         )];
+        words.extend(
+            self.listener
+                .as_ref()
+                .map(|listener| format!("the listener is at {}", listener.path.display())),
+        );
         if !self.skipped.is_empty() {
             let names = self.skipped.join(", ");
             words.push(format!(
@@ -181,6 +202,7 @@ impl Action {
     const KILL_PROCESS: Self = Self(0x8000_0000);
     const KILL_THREAD: Self = Self(0);
     const TRAP: Self = Self(0x0003_0000);
+    const NOTIFY: Self = Self(0x7fc0_0000);
     const LOG: Self = Self(0x7ffc_0000);
     const ALLOW: Self = Self(0x7fff_0000);
     /// For architectures that are not in the filter; libseccomp's choice.
@@ -217,6 +239,7 @@ impl Action {
         match self {
             Self::ALLOW => format!("allow {object}"),
             Self::LOG => format!("allow and log {object}"),
+            Self::NOTIFY => format!("ask the listener about {object}"),
             Self::TRAP => format!("send SIGSYS for {object}"),
             Self::KILL_PROCESS => format!("kill the process for {object}"),
             Self::KILL_THREAD => format!("kill the thread for {object}"),

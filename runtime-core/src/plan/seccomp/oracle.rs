@@ -200,6 +200,7 @@ fn action(name: Option<&str>, errno: Option<u32>) -> Action {
     match name.unwrap() {
         "SCMP_ACT_ALLOW" => Action(0x7fff_0000),
         "SCMP_ACT_LOG" => Action(0x7ffc_0000),
+        "SCMP_ACT_NOTIFY" => Action(0x7fc0_0000),
         "SCMP_ACT_TRACE" => Action(0x7ff0_0000 | errno),
         "SCMP_ACT_ERRNO" => Action(0x0005_0000 | errno),
         "SCMP_ACT_TRAP" => Action(0x0003_0000),

@@ -1,8 +1,8 @@
 //! `linux.seccomp` read and checked: names became numbers, and nothing is optional any more.
 
-use super::Action;
 use super::architecture::{ARCHITECTURES, Architecture};
 use super::syscalls::{self, Call};
+use super::{Action, ListenerPlan};
 use crate::host::Machine;
 use crate::spec;
 use crate::violation::Violations;
@@ -15,6 +15,7 @@ pub const ACTIONS: &[&str] = &[
     "SCMP_ACT_KILL_PROCESS",
     "SCMP_ACT_KILL_THREAD",
     "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
     "SCMP_ACT_TRACE",
     "SCMP_ACT_TRAP",
 ];
@@ -40,6 +41,9 @@ pub const FLAGS: &[&str] = &[
 
 const NOTIFY: &str = "SCMP_ACT_NOTIFY";
 
+/// Only with a listener (seccomp(2)).
+const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+
 /// The highest error number that the kernel answers with (MAX_ERRNO).
 const HIGHEST_ERRNO: u32 = 4095;
 
@@ -54,6 +58,8 @@ pub(super) struct Profile {
     pub(super) architectures: Vec<Architecture>,
     /// SECCOMP_FILTER_FLAG_*.
     pub(super) flags: u32,
+    /// Who is asked about calls with the action `notify`; none without such a call.
+    pub(super) listener: Option<ListenerPlan>,
     /// As in config.json.
     pub(super) rules: Vec<Rule>,
     /// Names that are no system calls of any architecture in the filter.
@@ -108,10 +114,17 @@ pub(super) fn read(
         ],
         violations,
     );
+    if default == Action::NOTIFY {
+        let rule = format!(
+            "{NOTIFY} cannot be used as default action: the runtime itself would wait for an answer"
+        );
+        violations.add("/linux/seccomp/defaultAction", rule);
+    }
     let mut profile = Profile {
         default,
         architectures: architectures(seccomp, machine, violations),
         flags: flags(seccomp, violations),
+        listener: None,
         rules: Vec::new(),
         skipped: Vec::new(),
     };
@@ -121,16 +134,65 @@ pub(super) fn read(
     }
     profile.skipped.sort_unstable();
     profile.skipped.dedup();
+    profile.listener = listener(seccomp, &profile, violations);
+    if profile.listener.is_none() {
+        profile.flags &= !WAIT_KILLABLE_RECV;
+    }
     profile
 }
 
-/// listenerPath is ignored when no action is SCMP_ACT_NOTIFY, which is refused by itself.
 fn check_listener(seccomp: &spec::Seccomp<'_>, violations: &mut Violations) {
     let is_set =
         |text: &Option<spec::Text<'_>>| text.as_deref().is_some_and(|text| !text.is_empty());
     if is_set(&seccomp.listener_metadata) && !is_set(&seccomp.listener_path) {
         let rule = "must not be set without listenerPath";
         violations.add("/linux/seccomp/listenerMetadata", rule);
+    }
+}
+
+/// Who is asked; listenerPath is ignored when nobody is.
+fn listener(
+    seccomp: &spec::Seccomp<'_>,
+    profile: &Profile,
+    violations: &mut Violations,
+) -> Option<ListenerPlan> {
+    let notifies = |rule: &&Rule| rule.action == Action::NOTIFY && !rule.calls.is_empty();
+    let mut rules = profile.rules.iter().filter(notifies).peekable();
+    rules.peek()?;
+    for rule in rules {
+        check_hand_over(rule, violations);
+    }
+    let path = seccomp.listener_path.as_deref().unwrap_or_default();
+    if !path.starts_with('/') || path.contains('\0') {
+        let rule = if path.is_empty() {
+            format!("is required with {NOTIFY}")
+        } else {
+            format!("{path:?} is not an absolute path")
+        };
+        violations.add("/linux/seccomp/listenerPath", rule);
+    }
+    Some(ListenerPlan {
+        path: path.into(),
+        metadata: seccomp.listener_metadata.as_deref().map(str::to_owned),
+    })
+}
+
+/// The process that loads the filter hands its descriptor over by sendmsg(2) and says by write(2)
+/// how far it is: if these had to be answered, it would wait for who does not know of it yet.
+fn check_hand_over(rule: &Rule, violations: &mut Violations) {
+    let needed = rule
+        .calls
+        .iter()
+        .find(|call| ["sendmsg", "write"].contains(&call.name));
+    if let Some(call) = needed {
+        let rule_text = format!(
+            "{NOTIFY} cannot be used for the {} syscall: the runtime needs it to hand the descriptor over",
+            call.name
+        );
+        violations.add(
+            format!("/linux/seccomp/syscalls/{}/action", rule.index),
+            rule_text,
+        );
     }
 }
 
@@ -167,9 +229,9 @@ fn flags(seccomp: &spec::Seccomp<'_>, violations: &mut Violations) -> u32 {
         flags |= match &**name {
             "SECCOMP_FILTER_FLAG_LOG" => LOG,
             "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => SPEC_ALLOW,
-            // The process that loads the filter has one thread, and no listener without
-            // user notification: the kernel has nothing to do for either.
-            "SECCOMP_FILTER_FLAG_TSYNC" | "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => 0,
+            // The process that loads the filter has one thread: there is nothing to do.
+            "SECCOMP_FILTER_FLAG_TSYNC" => 0,
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => WAIT_KILLABLE_RECV,
             _ => {
                 let pointer = format!("/linux/seccomp/flags/{index}");
                 violations.add(pointer, unknown("flag", name, FLAGS));
@@ -217,20 +279,13 @@ fn action(
         "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Action::KILL_THREAD,
         "SCMP_ACT_KILL_PROCESS" => Action::KILL_PROCESS,
         "SCMP_ACT_LOG" => Action::LOG,
+        NOTIFY => Action::NOTIFY,
         "SCMP_ACT_TRACE" => Action::trace(data),
         "SCMP_ACT_TRAP" => Action::TRAP,
         _ => {
-            violations.add(at_name, unknown_action(name));
+            violations.add(at_name, unknown("action", name, ACTIONS));
             Action::KILL_PROCESS
         }
-    }
-}
-
-fn unknown_action(name: &str) -> String {
-    if name == NOTIFY {
-        format!("{NOTIFY} (user notification) is not supported yet")
-    } else {
-        unknown("action", name, ACTIONS)
     }
 }
 
