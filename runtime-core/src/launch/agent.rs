@@ -81,10 +81,7 @@ fn hand_over(path: &Path, listener: &OwnedFd, text: &[u8]) -> Result<(), (&'stat
     let mut left = text;
     while !left.is_empty() {
         let parts = [IoSlice::new(left)];
-        let with = rights
-            .as_ref()
-            .map(std::slice::from_ref)
-            .unwrap_or_default();
+        let with = rights.as_slice();
         let flags = MsgFlags::MSG_NOSIGNAL;
         let sent = uninterrupted(|| sendmsg::<()>(socket.as_raw_fd(), &parts, with, flags, None))
             .map_err(|errno| ("sendmsg(2)", errno))?;
