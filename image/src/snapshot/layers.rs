@@ -20,6 +20,10 @@ use crate::progress::{Event, Progress, Work};
 use crate::registry::lock;
 use crate::store::Store;
 
+/// How many layers at once where one is compressed by zstd: each needs twice its window, which is
+/// 8 MiB in most.
+const MOST_ZSTD: usize = 2;
+
 /// How layers are unpacked.
 #[derive(Clone, Debug)]
 pub struct UnpackOptions {
@@ -180,8 +184,12 @@ impl Snapshots {
             *lock(&results[index]) = Some(applied);
             Ok(())
         };
-        let stop = AtomicBool::new(false);
-        parallel::each(order, options.parallel, &stop, apply)?;
+        let is_zstd = |layer: &Missing<'_>| layer.compression == Compression::Zstd;
+        let threads = match missing.iter().any(is_zstd) {
+            true => options.parallel.min(MOST_ZSTD),
+            false => options.parallel,
+        };
+        parallel::each(order, threads, &AtomicBool::new(false), apply)?;
         let results = results.into_iter();
         let applied: Option<Vec<Applied>> = results
             .map(|slot| slot.into_inner().unwrap_or_default())
