@@ -21,7 +21,7 @@ mod prune;
 
 use std::fs;
 use std::io::ErrorKind as IoErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Algorithm, Digest};
@@ -32,6 +32,9 @@ pub use layers::UnpackOptions;
 pub(crate) use native::copy_tree;
 pub use overlay::MAX_LAYERS;
 pub use prune::Pruned;
+
+/// The directory itself, and those in it.
+const PARTS: [&str; 5] = ["", "locks", "layers", "new", "active"];
 
 /// The directory of layers and root filesystems.
 #[derive(Clone, Debug)]
@@ -58,7 +61,8 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] when it was made with the other kind of privilege;
-    /// [`ErrorKind::System`] when it can't be made.
+    /// [`ErrorKind::Corrupt`] when a part of it is a link, or somebody else's, who could have put
+    /// anything in it; [`ErrorKind::System`] when it can't be made.
     pub fn open(root: &Path, kind: Kind) -> Result<Self> {
         let root = std::path::absolute(root)
             .map_err(|error| Error::system(format!("find {}", root.display()), error))?;
@@ -66,8 +70,11 @@ impl Snapshots {
             directory: root.join("snapshots"),
             kind,
         };
-        for name in ["", "locks", "layers", "new", "active"] {
-            make_directory(&snapshots.directory.join(name))?;
+        for name in PARTS {
+            // Without a slash at its end, which would follow a link.
+            let path: PathBuf = snapshots.directory.join(name).components().collect();
+            make_directory(&path)?;
+            check_own(&path)?;
         }
         snapshots.settle_kind()?;
         Ok(snapshots)
@@ -144,6 +151,27 @@ pub(crate) fn open_directory(path: &Path) -> Result<fs::File> {
     fs::File::open(path).map_err(|error| Error::system(format!("open {}", path.display()), error))
 }
 
+/// What is in these directories is used unseen, and removed: nobody else may have made them.
+fn check_own(path: &Path) -> Result<()> {
+    let refuse = |why: &str| {
+        let message = format!("{} {why}", path.display());
+        let error = Error::new(ErrorKind::Corrupt, message);
+        Err(error.advise("was it made by somebody else? Remove it: layers are unpacked again"))
+    };
+    let metadata = fs::symlink_metadata(path)
+        .map_err(|error| Error::system(format!("look at {}", path.display()), error))?;
+    if !metadata.is_dir() {
+        return refuse("is not a directory");
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return refuse(&format!("belongs to user {}", metadata.uid()));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return refuse("can be written by others");
+    }
+    Ok(())
+}
+
 /// Makes a directory, and those on the way to it, for the process's own user alone.
 pub(crate) fn make_directory(path: &Path) -> Result<()> {
     fs::DirBuilder::new()
@@ -151,4 +179,32 @@ pub(crate) fn make_directory(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .map_err(|error| Error::system(format!("make directory {}", path.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    /// U10: a layout that somebody hands over brings no layers along, and no way out of it.
+    #[test]
+    fn directories_that_lead_elsewhere_or_are_open_to_others_are_refused() {
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        for name in PARTS {
+            let root = tempfile::tempdir().expect("a directory");
+            let kind = Snapshots::kind_for_this_process();
+            Snapshots::open(root.path(), kind).expect("it is new");
+            let path = root.path().join("snapshots").join(name);
+            let path: PathBuf = path.components().collect();
+            let open = fs::Permissions::from_mode(0o777);
+            fs::set_permissions(&path, open).expect("set");
+            let error = Snapshots::open(root.path(), kind).expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            fs::remove_dir_all(&path).expect("removed");
+            symlink(elsewhere.path(), &path).expect("linked");
+            let error = Snapshots::open(root.path(), kind).expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        }
+    }
 }
