@@ -125,7 +125,8 @@ fn a_full_disk_is_told_and_nothing_remains() {
     needs!(Root);
     let place = Place::new("imgfull");
     import_tree(&place, "many", 3000);
-    let script = "mount -t tmpfs -o size=4m t \"$1/root/snapshots\" && shift && exec \"$@\"";
+    let script =
+        "mount -t tmpfs -o size=4m,mode=700 t \"$1/root/snapshots\" && shift && exec \"$@\"";
     // The directory is there after any command that opens it.
     place.must(&["prune"]);
     let program = place.command(&["unpack", "many"]);

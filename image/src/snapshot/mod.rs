@@ -207,4 +207,20 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         }
     }
+
+    #[test]
+    fn a_lock_without_a_directory_is_cleared_unless_somebody_holds_it() {
+        let root = tempfile::tempdir().expect("a directory");
+        let kind = Snapshots::kind_for_this_process();
+        let snapshots = Snapshots::open(root.path(), kind).expect("it is new");
+        let dead = root.path().join("snapshots/new/1-2-3.lock");
+        fs::write(&dead, "").expect("written");
+        let (living, lock) = snapshots.new_directory_name().expect("a name");
+        snapshots.clear_unfinished().expect("cleared");
+        assert!(!dead.exists());
+        assert!(living.with_extension("lock").exists());
+        drop(lock);
+        snapshots.clear_unfinished().expect("cleared");
+        assert!(!living.with_extension("lock").exists());
+    }
 }

@@ -66,6 +66,7 @@ impl Snapshots {
                 .extension()
                 .is_some_and(|extension| extension == "lock")
             {
+                remove_lone_lock(&path)?;
                 continue;
             }
             let lock_path = path.with_extension("lock");
@@ -90,6 +91,19 @@ impl Snapshots {
         drop(lock);
         removed
     }
+}
+
+/// Removes a lock whose holder was killed before it had made the directory that it is for.
+fn remove_lone_lock(path: &Path) -> Result<()> {
+    let is_lone = || !path.with_extension("").exists();
+    if !is_lone() {
+        return Ok(());
+    }
+    let lock = Lock::try_take(path, Share::Exclusive)?;
+    if lock.is_some() && is_lone() {
+        fs::remove_file(path).ok();
+    }
+    Ok(())
 }
 
 /// Removes a root filesystem if nobody needs it, and says whether it did.
