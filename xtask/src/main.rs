@@ -31,7 +31,7 @@ usage: cargo xtask demo [--runtime PATH]
        cargo xtask bench [--shim | --image [--without-docker]] [--rounds N] [--check] [--runtime PATH] [--json FILE]
        cargo xtask conformance [--runtime PATH] [--format text|json|md] [OPTION...]
        cargo xtask conformance --guest [--kernel 6.1|6.12] [--image debian|systemd] [--runtime PATH] [OPTION...]
-       cargo xtask conformance --update
+       cargo xtask conformance --update | --table
        cargo xtask deb [--target TRIPLE] [--output DIRECTORY]
 
 demo    build tare, run a container of a program of this workspace, show what it sees and what
@@ -50,7 +50,8 @@ conformance
         measure an OCI runtime case by case (tare: the one that is built here); without one, tare,
         runc and crun side by side, and what differs from conformance/known/*.txt; --guest: in
         virtual machines with pure cgroup v2, with and without systemd; --update: measure all three
-        times, write the lists anew and the README's table. Options are those of the program:
+        times, write the lists anew and the README's table; --table: the table alone, measured
+        once. Options are those of the program:
         --suite NAME, --case NAME, --view v2, --old-kernel, --jobs N, --times
 deb     build a Debian package of the static binaries (--target: x86_64-unknown-linux-musl or
         aarch64-unknown-linux-musl; --output: target/debian)
