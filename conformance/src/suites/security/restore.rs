@@ -64,7 +64,8 @@ pub(super) fn cases() -> Vec<Case> {
             ground.check()
         },
     ));
-    cases
+    // While criu runs, the host's cgroup v2 may be without its options.
+    cases.into_iter().map(Case::alone).collect()
 }
 
 fn needs_criu() -> Verdict {
