@@ -26,6 +26,9 @@ pub(crate) fn connect(runtime: &Runtime, plan: &Plan) -> Result<Option<Systemd>,
 
 /// Starts the unit of the plan and takes its cgroup, with all limits but one: there is room for
 /// the process that holds the place. The record must be written as an intent.
+///
+/// A cgroup with processes is refused before there is a unit: when a unit stops, systemd kills
+/// whoever is in its cgroup.
 pub(crate) fn start(
     systemd: Systemd,
     (plan, host, procfs): (&CgroupPlan, &Host, &Procfs),
@@ -36,6 +39,7 @@ pub(crate) fn start(
     let (Some(unit), Some(recorded)) = (&plan.unit, &record.systemd_unit) else {
         return Ok(None);
     };
+    Cgroup::open(&record.cgroup_paths)?.refuse_processes()?;
     let place = (plan, &host.cgroups, procfs);
     let user = runtime.user_bus();
     let started = StartedUnit::start(systemd, unit, &recorded.description, place, user);

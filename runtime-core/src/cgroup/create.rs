@@ -149,7 +149,12 @@ impl Cgroup {
     }
 
     /// Refuses directories that a container can't have for itself.
-    fn refuse_taken(&self, path: &CgroupPath) -> Result<(), CgroupError> {
+    /// Refuses directories that others made, if there are processes in them or below.
+    ///
+    /// # Errors
+    ///
+    /// [`CgroupError::NotEmpty`].
+    pub(crate) fn refuse_processes(&self) -> Result<(), CgroupError> {
         for member in self.members.iter().filter(|member| !member.made) {
             let mut found = super::processes::below(&member.directory);
             if let Some(resident) = self.unit.as_ref().and_then(StartedUnit::pid) {
@@ -163,6 +168,11 @@ impl Cgroup {
                 });
             }
         }
+        Ok(())
+    }
+
+    fn refuse_taken(&self, path: &CgroupPath) -> Result<(), CgroupError> {
+        self.refuse_processes()?;
         // A new directory right below the root can't be either: the root is never frozen.
         let nested = path.components().nth(1).is_some() || matches!(path, CgroupPath::BelowOwn(_));
         if !nested && self.members.iter().all(|member| member.made) {
