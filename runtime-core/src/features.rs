@@ -143,7 +143,7 @@ impl Linux {
             mount_extensions: MountExtensions {
                 idmap: Enabled { enabled: true },
             },
-            net_devices: Enabled { enabled: false },
+            net_devices: Enabled { enabled: true },
         }
     }
 }

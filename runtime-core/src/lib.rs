@@ -28,6 +28,7 @@ pub mod host;
 pub mod id;
 mod launch;
 pub mod mount;
+mod network;
 pub mod plan;
 pub mod process;
 pub mod procfs;

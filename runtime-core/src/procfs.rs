@@ -80,6 +80,13 @@ impl Procfs {
         )
     }
 
+    /// The network namespace of a process, or of `thread-self`, over its magic link.
+    pub(crate) fn network_of(&self, process: &str) -> Result<File, Errno> {
+        let path = format!("{process}/ns/net");
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(&self.0, path.as_str(), flags, Mode::empty()).map(File::from)
+    }
+
     /// What a magic link of a process says it leads to, such as `net:[4026531840]`.
     pub(crate) fn link(&self, path: &str) -> Result<String, Errno> {
         let text = nix::fcntl::readlinkat(&self.0, path)?;

@@ -235,7 +235,7 @@ objects! {
         gid_mappings: Vec<IdMapping<'a>>,
         time_offsets: BTreeMap<Text<'a>, TimeOffset<'a>>,
         devices: Vec<Device<'a>>,
-        net_devices: BTreeMap<Text<'a>, Unsupported>,
+        net_devices: BTreeMap<Text<'a>, NetDevice<'a>>,
         cgroups_path: Text<'a>,
         resources: Resources<'a>,
         rootfs_propagation: Text<'a>,
@@ -284,6 +284,11 @@ objects! {
         mode: Text<'a>,
         nodes: Text<'a>,
         flags: Vec<Text<'a>>,
+    }
+
+    /// config-linux.md#network-devices
+    NetDevice {
+        name: Text<'a>,
     }
 
     Personality {

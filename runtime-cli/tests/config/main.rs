@@ -14,6 +14,7 @@ mod mountinfo;
 mod mounts;
 mod names;
 mod namespaces;
+mod net_devices;
 mod paths;
 mod process;
 mod resources;

@@ -15,6 +15,7 @@ use super::lower::{Steps, Subject};
 use super::{FailureAt, LaunchError, Stage};
 use crate::errno::Words;
 use crate::hooks::{HookError, HookKind, HookOutcome, LONGEST_HOOK};
+use crate::network::MoveError;
 use crate::plan::{
     Content, ContentAct, HookPlan, MountSource, NumberSet, Plan, ProcessPlan, RlimitPlan,
 };
@@ -176,6 +177,27 @@ pub(super) fn scheduler(errno: Errno) -> LaunchError {
         call: "sched_setattr(2)",
         reason: format!("{}{hint}", Words(errno)),
         errno,
+    }
+}
+
+pub(super) fn net_device(error: &MoveError) -> LaunchError {
+    let hint = match (error.act, error.errno) {
+        ("find it", Errno::ENODEV) => ": the runtime's network namespace has no such device",
+        (_, Errno::EEXIST) => ": the container has a device of this name already",
+        ("leave the runtime's network namespace", _) => {
+            ": the container's network namespace is the runtime's own"
+        }
+        ("move it", Errno::EINVAL | Errno::EOPNOTSUPP) => {
+            ": the kernel lets no device of this kind leave its namespace"
+        }
+        (_, Errno::EPERM | Errno::EACCES) => ": this needs CAP_NET_ADMIN in both namespaces",
+        _ => "",
+    };
+    LaunchError::Step {
+        act: format!("linux.netDevices: {}: {}", error.device, error.act),
+        call: "rtnetlink(7)",
+        reason: format!("{}{hint}", Words(error.errno)),
+        errno: error.errno,
     }
 }
 

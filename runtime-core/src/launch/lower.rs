@@ -240,7 +240,7 @@ fn prepare_namespaces<'a>(steps: &mut Steps<'a>, plan: &'a Plan) {
     if let Some(name) = &plan.keyring {
         steps.plain(Step::SessionKeyring(name), "make a session keyring");
     }
-    if waits_for_hooks(plan) {
+    if waits_for_hooks(plan) || !plan.net_devices.is_empty() {
         steps.plain(Step::Tell(Phase::Joined), "tell the runtime");
         steps.plain(Step::Await(Gate::HooksDone), "wait for the hooks");
     }

@@ -7,8 +7,8 @@
 //!                         <-- NeedsIds           only with a new user namespace
 //!  writes uid_map, gid_map, oom_score_adj
 //!  IdsMapped              -->
-//!                         <-- Joined             only with hooks
-//!  prestart, createRuntime hooks
+//!                         <-- Joined             only with hooks or network devices
+//!  network devices; prestart, createRuntime hooks
 //!  HooksDone              -->
 //!                                                mounts, devices, console, createContainer
 //!                                                hooks, pivot_root, identity
@@ -36,6 +36,7 @@ use self::enter::Entry;
 use self::files::HostFiles;
 use self::lower::{Handles, NEWUSER, Steps};
 use crate::hooks::{HookKind, HookSetting};
+use crate::network::MovedDevices;
 use crate::plan::{Plan, ProcessPlan};
 use crate::process::Process;
 use crate::procfs::Procfs;
@@ -114,6 +115,8 @@ pub(crate) fn create(
         expects_second: steps.has_second_process(),
         listener: None,
     };
+    // They go back when this fails, behind the child's end.
+    let mut devices = None;
     talk.until_ready(
         |talk, phase| match phase {
             Phase::NeedsIds => {
@@ -129,6 +132,9 @@ pub(crate) fn create(
                 talk.tell(Gate::IdsMapped)
             }
             Phase::Joined => {
+                if !plan.net_devices.is_empty() {
+                    devices = Some(move_devices(plan, setting.procfs, talk.process.pid())?);
+                }
                 run_create_hooks(plan, setting, talk.process.pid(), state, &files)?;
                 talk.tell(Gate::HooksDone)
             }
@@ -141,7 +147,7 @@ pub(crate) fn create(
         },
     )?;
     limit_or_end(&plan.process, setting, &talk.process, own_limits)?;
-    Ok(talk.launched(steps.start))
+    Ok(talk.launched(steps.start, devices))
 }
 
 /// Launches a further process of a running container up to [`Phase::Ready`].
@@ -180,7 +186,7 @@ pub(crate) fn exec(
     let ask = |pid, listener| agent::ask(process, pid, listener, &|_| state());
     talk.until_ready(|_, _| Ok(()), ask)?;
     limit_or_end(process, setting, &talk.process, own_limits)?;
-    Ok(talk.launched(0))
+    Ok(talk.launched(0, None))
 }
 
 /// Holds this thread on the CPUs of `execCPUAffinity.initial`, if there are any.
@@ -279,6 +285,18 @@ fn clone_child(
     let (pid, pidfd) = sys::clone_init(flags, setting.cgroup, &program)
         .map_err(|errno| explain::clone(flags, errno))?;
     Ok(Process::new(pid, pidfd))
+}
+
+/// Moves the plan's network devices into the namespace of the child.
+fn move_devices(plan: &Plan, procfs: &Procfs, pid: i32) -> Result<MovedDevices, LaunchError> {
+    let namespace = |process: &str| {
+        let file = procfs.network_of(process);
+        file.map_err(|errno| LaunchError::call(format!("open /proc/{process}/ns/net"), errno))
+    };
+    let own = namespace("thread-self")?;
+    let container = namespace(&pid.to_string())?;
+    let moved = MovedDevices::into_namespace(&plan.net_devices, own, container);
+    moved.map_err(|error| explain::net_device(&error))
 }
 
 /// prestart and createRuntime hooks, and the state for the hooks that the child runs.

@@ -10,6 +10,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendmsg, soc
 use runtime_init::{Failure, Gate, Message, Phase};
 
 use super::LaunchError;
+use crate::network::MovedDevices;
 use crate::process::Process;
 
 /// How long the child may take from one word to the next. Mounting is what takes time (a
@@ -33,6 +34,8 @@ pub(crate) struct Launched {
     /// Index of the first step that comes after `start`: what a later failure is counted from.
     pub(crate) start_step: usize,
     sync: OwnedFd,
+    /// They go back unless the process lives on.
+    devices: Option<MovedDevices>,
 }
 
 /// The parent's end of the talk with one child.
@@ -147,8 +150,9 @@ impl Conversation<'_> {
         end(&self.process);
     }
 
-    pub(super) fn launched(self, start_step: usize) -> Launched {
+    pub(super) fn launched(self, start_step: usize, devices: Option<MovedDevices>) -> Launched {
         Launched {
+            devices,
             process: self.process,
             start_step,
             sync: self.sync,
@@ -267,8 +271,9 @@ fn parse(message: Message, text: &[u8]) -> Option<Word> {
 
 impl Launched {
     /// Lets a created container's init go on to wait for `start`.
-    pub(crate) fn commit(self) -> Result<Process, LaunchError> {
+    pub(crate) fn commit(mut self) -> Result<Process, LaunchError> {
         tell(self.sync.as_fd(), Gate::Committed)?;
+        self.leave_devices();
         Ok(self.process)
     }
 
@@ -278,17 +283,26 @@ impl Launched {
     /// signal has ended the process just before: its exit status tells the caller the same in
     /// both cases.
     pub(crate) fn execute(
-        self,
+        mut self,
         explain: &dyn Fn(FailureAt, &str) -> LaunchError,
     ) -> Result<Process, LaunchError> {
         tell(self.sync.as_fd(), Gate::Committed)?;
         let deadline = Instant::now() + start_deadline();
         match executed(self.sync.as_fd(), deadline, explain) {
-            Ok(()) | Err(StartError::Silence) => Ok(self.process),
+            Ok(()) | Err(StartError::Silence) => {
+                self.leave_devices();
+                Ok(self.process)
+            }
             Err(StartError::Failed(error)) => {
                 end(&self.process);
                 Err(error)
             }
+        }
+    }
+
+    fn leave_devices(&mut self) {
+        if let Some(devices) = &mut self.devices {
+            devices.stay();
         }
     }
 

@@ -11,7 +11,7 @@ use super::place::Place;
 use super::process::{self, ProcessFacts};
 use super::text::quoted;
 use super::{Content, HooksPlan, Plan, PlanOptions, ProcessPlan};
-use super::{cgroup, hooks, namespaces, paths, rootfs, sysctl};
+use super::{cgroup, hooks, namespaces, net_devices, paths, rootfs, sysctl};
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::spec::{Linux, Process, Spec};
@@ -111,6 +111,7 @@ fn compile<'a>(
     let hooks = hooks::plan(spec.hooks.as_ref(), violations);
     let annotations = annotations(spec, violations);
     namespaces::names(spec, &mut namespaces, violations);
+    let net_devices = net_devices::plan(linux, &namespaces, host, violations);
     refuse_unsupported(linux, host, violations);
     bound_steps(contents.len() + sysctls.len(), &hooks, violations);
     Plan {
@@ -118,6 +119,7 @@ fn compile<'a>(
         bundle: bundle.to_path_buf(),
         annotations,
         namespaces,
+        net_devices,
         rootfs,
         contents,
         sysctls,
@@ -235,16 +237,7 @@ fn annotations(spec: &Spec<'_>, violations: &mut Violations) -> BTreeMap<String,
 /// Properties that this version refuses by name, so that none is silently ignored.
 fn refuse_unsupported(linux: &Linux<'_>, host: &Host, violations: &mut Violations) {
     let place = Place::ROOT.key("linux");
-    let unsupported = [
-        (
-            "netDevices",
-            linux
-                .net_devices
-                .as_ref()
-                .is_some_and(|devices| !devices.is_empty()),
-        ),
-        ("intelRdt", linux.intel_rdt.is_some()),
-    ];
+    let unsupported = [("intelRdt", linux.intel_rdt.is_some())];
     for (key, asked) in unsupported {
         if asked {
             violations.add(place.key(key), "is not supported yet");

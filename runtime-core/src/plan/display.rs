@@ -85,6 +85,13 @@ impl Plan {
         if !inherited.is_empty() {
             lines.push(format!("the runtime's own: {}", inherited.join(", ")));
         }
+        lines.extend(self.net_devices.iter().map(|device| {
+            let name = shown_text((&device.name).into());
+            format!(
+                "move network device {name} inside, as {}",
+                shown_text((&device.inside).into())
+            )
+        }));
         lines.extend(
             plan.uid_mappings
                 .iter()

@@ -23,6 +23,7 @@ pub use self::hooks::HOOK_NAMES;
 pub use self::memory_policy::{MemoryPolicyPlan, memory_policy_flags, memory_policy_modes};
 pub use self::mount_options::{MountOptions, classic_flags, mount_option_names};
 pub use self::namespaces::NAMESPACE_KINDS;
+pub use self::net_devices::NetDevicePlan;
 pub use self::numbers::NumberSet;
 pub(crate) use self::process::KEEP_GROUPS;
 
@@ -41,6 +42,7 @@ mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod numbers;
 mod paths;
 mod place;
@@ -66,6 +68,8 @@ pub struct Plan {
     pub annotations: BTreeMap<String, String>,
     /// Namespaces that the container has for itself, or joins.
     pub namespaces: NamespacesPlan,
+    /// Network devices that are moved into the container's network namespace.
+    pub net_devices: Vec<NetDevicePlan>,
     /// The root filesystem itself.
     pub rootfs: RootfsPlan,
     /// Everything that is put into the rootfs, in order: mounts, devices, links, read-only and
