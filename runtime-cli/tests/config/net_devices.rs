@@ -141,7 +141,7 @@ fn devices_move_with_their_global_addresses_and_are_up() {
         seen.contains("inner0:") && seen.contains("192.0.2.7"),
         "{seen}"
     );
-    assert_eq!(proc_file(pid, "net/dev").contains("inner0:"), true);
+    assert!(proc_file(pid, "net/dev").contains("inner0:"));
     // They are gone with the namespace, as devices without hardware are.
     drop(container);
     assert!(one.seen().is_none() && two.seen().is_none());
