@@ -18,6 +18,7 @@ pub mod bundle;
 pub mod cgroup;
 pub mod checkpoint;
 pub mod container;
+mod container_hooks;
 mod delete;
 pub mod errno;
 pub mod error;

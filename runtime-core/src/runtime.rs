@@ -16,8 +16,9 @@ use crate::bundle::Bundle;
 use crate::cgroup::systemd::{Systemd, UserBus};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::{Container, State};
+use crate::container_hooks::ContainerHooks;
 use crate::error::{Error, ErrorKind};
-use crate::hooks::{self, HookKind, HookSetting};
+use crate::hooks::HookKind;
 use crate::host::{CgroupLayout, Host};
 use crate::id::ContainerId;
 use crate::launch::{self, LaunchError};
@@ -275,7 +276,7 @@ impl Runtime {
                 plan.warnings,
             )),
             Err(error) => {
-                creation.after_failure();
+                creation.hooks().undo();
                 directory.remove()?;
                 Err(error)
             }
@@ -451,7 +452,7 @@ impl Creation<'_> {
             environment: &self.runtime.environment,
         };
         launch::create(self.plan, &setting, listener, &|pid, status| {
-            self.state_json(pid, status)
+            self.hooks().state_json(pid, status)
         })
     }
 
@@ -479,55 +480,21 @@ impl Creation<'_> {
 
     /// poststart hooks: a failure stops the container and deletes it (runtime.md "Lifecycle").
     fn poststart(&self, process: &Process) -> Result<(), Error> {
-        let hooks = &self.plan.hooks.poststart;
-        if hooks.is_empty() {
-            return Ok(());
-        }
-        let state = self.state_json(process.pid(), Status::Running);
-        let run = hooks::run_all(HookKind::Poststart, hooks, &self.hook_setting(&state));
+        let run = self
+            .hooks()
+            .run(HookKind::Poststart, process.pid(), Status::Running);
         run.map_err(|error| {
             launch::end(process);
             Error::from(error)
         })
     }
 
-    /// poststop hooks of a container that failed to come into being: what earlier hooks made is
-    /// theirs to undo.
-    fn after_failure(&self) {
-        let hooks = &self.plan.hooks;
-        let others = launch::waits_for_hooks(self.plan) || !hooks.poststart.is_empty();
-        if !hooks.poststop.is_empty() && others {
-            let state = self.state_json(0, Status::Stopped);
-            // Their failures don't hide the one that is reported.
-            drop(hooks::run_each(
-                HookKind::Poststop,
-                &hooks.poststop,
-                &self.hook_setting(&state),
-            ));
-        }
-    }
-
-    fn hook_setting<'s>(&'s self, state: &'s [u8]) -> HookSetting<'s> {
-        HookSetting {
-            state,
+    fn hooks(&self) -> ContainerHooks<'_> {
+        ContainerHooks {
+            plan: self.plan,
+            record: &self.record,
             environment: &self.runtime.environment,
-            directory: &self.plan.bundle,
         }
-    }
-
-    fn state_json(&self, pid: i32, status: Status) -> Vec<u8> {
-        let state = State {
-            oci_version: self.plan.oci_version.clone(),
-            id: self.record.id.clone(),
-            pid,
-            status,
-            bundle: self.record.bundle.clone(),
-            rootfs: self.record.rootfs.clone(),
-            created: self.record.created.clone(),
-            annotations: self.plan.annotations.clone(),
-            owner: self.record.owner,
-        };
-        state.to_hook_json()
     }
 }
 

@@ -40,7 +40,6 @@ mod mountinfo;
 mod points;
 mod restoration;
 mod restore;
-mod restore_hooks;
 mod rpc;
 mod streams;
 mod unified;

@@ -55,10 +55,9 @@ impl Moment<'_> {
         match notice.moment.as_str() {
             "setup-namespaces" => {
                 self.take_init(notice.pid)?;
-                self.restoration
-                    .run_hooks(HookKind::Prestart, notice.pid, Status::Creating)?;
-                self.restoration
-                    .run_hooks(HookKind::CreateRuntime, notice.pid, Status::Creating)
+                let hooks = self.restoration.hooks();
+                hooks.run(HookKind::Prestart, notice.pid, Status::Creating)?;
+                Ok(hooks.run(HookKind::CreateRuntime, notice.pid, Status::Creating)?)
             }
             "post-restore" => self.take_init(notice.pid),
             "orphan-pts-master" => self.send_terminal(descriptor),

@@ -15,13 +15,15 @@ use super::verify::Target;
 use super::{RestoreOptions, keys};
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Systemd;
+use crate::container_hooks::ContainerHooks;
 use crate::error::{Error, ErrorKind};
+use crate::hooks::HookKind;
 use crate::host::Host;
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::procfs::Procfs;
 use crate::runtime::{REMOVAL_DEADLINE, Runtime};
-use crate::state::{Record, StateDirectory};
+use crate::state::{Record, StateDirectory, Status};
 use crate::unit;
 
 /// criu's log in the work directory.
@@ -43,6 +45,15 @@ pub(super) struct Restoration<'a> {
 }
 
 impl Restoration<'_> {
+    /// Those of the runtime's namespaces: the others have no moment at a restore.
+    pub(super) fn hooks(&self) -> ContainerHooks<'_> {
+        ContainerHooks {
+            plan: self.plan,
+            record: &self.record,
+            environment: self.runtime.environment(),
+        }
+    }
+
     pub(super) fn make(
         &mut self,
         directory: &StateDirectory,
@@ -54,7 +65,9 @@ impl Restoration<'_> {
         let restored = self.restore_in(directory, &cgroup);
         let process = restored.and_then(|process| {
             cgroup.settle(&self.plan.cgroup)?;
-            self.poststart(&process)?;
+            let pid = process.pid();
+            self.hooks()
+                .run(HookKind::Poststart, pid, Status::Running)?;
             Ok(process)
         });
         match process {

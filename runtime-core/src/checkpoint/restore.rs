@@ -106,7 +106,7 @@ impl Everything<'_> {
                 self.plan.warnings.clone(),
             )),
             Err(error) => {
-                restoration.poststop();
+                restoration.hooks().undo();
                 directory.remove()?;
                 Err(error)
             }
