@@ -19,6 +19,7 @@ const MOST_MEMORY: f64 = 64.0;
 #[derive(Default)]
 struct Rounds {
     tare: Vec<Duration>,
+    by_tools: Vec<Duration>,
     on_all_cores: Vec<Duration>,
     on_one_core: Vec<Duration>,
     umoci: Vec<Duration>,
@@ -66,11 +67,21 @@ pub(crate) fn measure(
         against("`docker pull`", &rounds.docker, than_rivals);
         let bare = "decompressing and hashing alone";
         against(
-            &format!("{bare}, all cores"),
-            &rounds.on_all_cores,
+            &format!("{bare}, all cores, by gzip(1) and sha256sum(1)"),
+            &rounds.by_tools,
             than_floor,
         );
-        against(&format!("{bare}, one core"), &rounds.on_one_core, None);
+        let by_crates = "by tare's own crates";
+        against(
+            &format!("{bare}, all cores, {by_crates}"),
+            &rounds.on_all_cores,
+            None,
+        );
+        against(
+            &format!("{bare}, one core, {by_crates}"),
+            &rounds.on_one_core,
+            None,
+        );
         let peak = rounds.peak_kib / 1024.0;
         rows.push(Row::limit(
             format!("{what}: peak memory"),
@@ -102,6 +113,7 @@ impl Bench<'_> {
 
     fn round(&self, image: &Image, rounds: &mut Rounds) -> Result<(), Error> {
         let floor = floor::measure(image)?;
+        rounds.by_tools.push(floor.by_tools);
         rounds.on_all_cores.push(floor.on_all);
         rounds.on_one_core.push(floor.on_one);
         rounds.tare.push(self.tare(image)?);
