@@ -1,9 +1,11 @@
 //! Debian's podman with conmon, private to one test.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -29,6 +31,12 @@ const IMAGE: &str = "localhost/busybox:test";
 /// ones are the hard ones, since `podman kube play` takes the one for the other.
 const LIMITS: &str =
     "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
+
+/// Where podman makes cgroups when no flag names another place; `kube play` has no such flag.
+const DEFAULT_PARENT: &str = "libpod_parent";
+
+/// What was there before this process has started a podman: it is somebody else's.
+static OTHERS: OnceLock<BTreeSet<PathBuf>> = OnceLock::new();
 
 /// podman with all of its files in one directory, in a mount namespace of its own with tmpfs on
 /// /run and /dev/shm, and with its cgroups below the marker. All of it is gone when dropped.
@@ -71,6 +79,7 @@ impl Podman {
     }
 
     fn start(marker: &Marker, configuration: &str, account: Option<Account>) -> Self {
+        OTHERS.get_or_init(default_cgroups);
         let directory = marker.directory();
         let podman = Self {
             holder: hold_namespace(),
@@ -311,6 +320,38 @@ impl Drop for Podman {
         drop(self.holder.wait());
         std::thread::sleep(Duration::from_millis(50));
         remove_cgroups(self.marker.as_str());
+        remove_default_cgroups();
+    }
+}
+
+/// The cgroups at podman's own place, and those in them, in every hierarchy.
+fn default_cgroups() -> BTreeSet<PathBuf> {
+    let parents = hierarchies().map(|root| root.join(DEFAULT_PARENT));
+    let there = parents.filter(|parent| parent.is_dir());
+    let with_children = there.flat_map(|parent| {
+        let mut all = entries(&parent);
+        all.push(parent);
+        all
+    });
+    with_children.filter(|path| path.is_dir()).collect()
+}
+
+/// Removes what podman has left at its own place: the cgroups of pods in hierarchies that it does
+/// not know, its conmon's, the place itself. Those of another test's podman have processes.
+fn remove_default_cgroups() {
+    let others = OTHERS.get_or_init(BTreeSet::new);
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(2) {
+        let all = default_cgroups();
+        // What is in a cgroup comes after it.
+        let ours: Vec<&PathBuf> = all.difference(others).collect();
+        if ours.is_empty() {
+            return;
+        }
+        for path in ours.into_iter().rev() {
+            drop(fs::remove_dir(path));
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -170,6 +170,9 @@ fn a_pid_that_was_given_to_another_process_is_never_signalled() {
     let ground = Ground::new("reused");
     let bundle = ground.bundle().args(&["sleep", "1000"]);
     ground.runtime.run_detached(&bundle).succeeded();
+    // A number is given again after all others, so never in the hundredth of a second that the
+    // kernel tells starts by.
+    std::thread::sleep(std::time::Duration::from_millis(50));
     let mut victim = Command::new("sleep")
         .arg("1000")
         .spawn()
