@@ -50,6 +50,8 @@ pub struct Entry {
 pub enum Surprise {
     /// A case fails and is not listed.
     Failed {
+        /// Its name.
+        name: String,
         /// It.
         told: Box<Told>,
     },
@@ -59,10 +61,21 @@ pub enum Surprise {
     NoSuchCase(String),
 }
 
+impl Surprise {
+    /// The case that there is, `suite/case`.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Failed { name, .. } | Self::Passed(name) => Some(name),
+            Self::NoSuchCase(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Surprise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed { told } => write!(f, "{} fails and is not listed", told.name()),
+            Self::Failed { name, .. } => write!(f, "{name} fails and is not listed"),
             Self::Passed(name) => write!(f, "{name} passes: take it from the list"),
             Self::NoSuchCase(name) => write!(f, "{name} is listed, and there is no such case"),
         }
@@ -229,6 +242,7 @@ impl Known {
         let entry = self.entry(&name, setting);
         match (result.outcome, entry) {
             (Outcome::Fail, None) => Some(Surprise::Failed {
+                name,
                 told: Box::new(result.clone()),
             }),
             // A refusal, where system calls were taken away, is no proof that it holds with them.
@@ -341,7 +355,8 @@ mod tests {
         let results = [told("s/a", Outcome::Fail), told("s/b", Outcome::Fail)];
         let seen = surprises("s/a", &results, "v2");
         let told = Box::new(told("s/b", Outcome::Fail));
-        assert_eq!(seen, [Surprise::Failed { told }]);
+        let name = "s/b".to_owned();
+        assert_eq!(seen, [Surprise::Failed { name, told }]);
     }
 
     #[test]

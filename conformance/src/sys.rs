@@ -32,6 +32,16 @@ pub(crate) fn describe_session_keyring() -> Result<Vec<u8>, Errno> {
     Ok(buffer[..length].to_vec())
 }
 
+/// Lets SIGHUP, SIGINT and SIGQUIT do what they do, whoever has started this program: a shell has
+/// what it starts in the background ignore some, and that is inherited by every container.
+pub(crate) fn heed_all_signals() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    for heeded in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: no handler of ours is installed, the default comes back.
+        let _before = unsafe { signal(heeded, SigHandler::SigDfl) };
+    }
+}
+
 /// ioprio_get(2) of this process.
 pub(crate) fn io_priority() -> Result<i64, Errno> {
     // SAFETY: three numbers; no memory of ours is read or written.

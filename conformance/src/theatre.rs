@@ -15,7 +15,7 @@ use crate::missing::Missing;
 use crate::outcome::{Outcome, Result as Told};
 use crate::runtime::Manner;
 use crate::scene::{Scene, Stage};
-use crate::{residue, shelter, suites, view};
+use crate::{residue, shelter, suites, sys, view};
 
 /// A case with its place among all that there are.
 type Numbered = (usize, Case);
@@ -31,6 +31,7 @@ pub fn play(arguments: &Arguments, rounds: usize) -> Result<Vec<Vec<(Told, Durat
     if cases.is_empty() {
         return Err("no case has such a name: see `conformance list`".to_owned());
     }
+    sys::heed_all_signals();
     view::show(arguments.view)?;
     let directory = tempfile::Builder::new()
         .prefix("conformance-")
