@@ -7,7 +7,7 @@ mod place;
 use network::debian::Registry;
 use place::Place;
 use serde_json::Value;
-use testkit::{Engine, Finished, Podman, needs};
+use testkit::{Engine, Finished, Podman, TestBundle, needs};
 
 /// An engine's command line.
 trait Peer {
@@ -59,7 +59,11 @@ fn exchange(place: &Place, registry: &Registry, peer: &dyn Peer, insecure: &[&st
     let word = |command: &'static str| [&[command], insecure].concat();
     let name = |path: &str| format!("{}/{path}", registry.name());
 
-    // Ours goes to the peer, and runs there.
+    // Ours goes to the peer, and runs there. Its layer must not be the peer's own by chance:
+    // Docker would say of our plain archive that it is its compressed one.
+    let bundle = TestBundle::busybox(&place.marker);
+    std::fs::write(bundle.rootfs().join("ours"), "").expect("it is ours");
+    place::pack(&bundle.rootfs(), &place.path("busybox.tar"));
     place.import_busybox("ours:1", &["CMD [\"echo\", \"from ours\"]"]);
     let ours = name("ours:1");
     let pushed = place.must(&["push", "ours:1", &ours]);
