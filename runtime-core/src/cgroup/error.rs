@@ -47,7 +47,10 @@ pub enum CgroupError {
     },
 
     /// The container's directory is there already, with processes in it.
-    #[error("container's cgroup is not empty: {processes} process(es) found ({})", path.display())]
+    #[error(
+        "container's cgroup is not empty: {processes} process(es) found ({}): end them, or choose another name in cgroupsPath",
+        path.display()
+    )]
     NotEmpty {
         /// The directory.
         path: PathBuf,
