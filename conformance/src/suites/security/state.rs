@@ -118,6 +118,9 @@ fn reused(scene: &Scene<'_>, _: &Ground) -> Verdict {
     let bundle = scene.bundle().does(&["wait"]);
     scene.start(&bundle)?;
     let pid = scene.runtime().pid(bundle.id());
+    // A number is given again after all others, so never in the hundredth of a second that the
+    // kernel tells starts by.
+    std::thread::sleep(std::time::Duration::from_millis(50));
     let victim = Command::new("sleep").arg("1000").spawn();
     let mut victim = victim.or_else(|error| skipped(format!("sleep(1): {error}")))?;
     // In the moment of a race it may be gone.
