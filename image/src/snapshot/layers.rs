@@ -102,6 +102,9 @@ impl Snapshots {
         let locks = self.lock_missing(&chain, options.patience)?;
         self.clear_unfinished()?;
         let missing = self.missing(manifest, config, &chain, progress)?;
+        if missing.is_empty() {
+            return Ok(chain);
+        }
         let applied = self.apply_all(blobs, &missing, options, progress)?;
         self.settle_all(&missing, &applied, &chain)?;
         self.sync(&missing)?;
