@@ -1,9 +1,10 @@
 //! `linux.memoryPolicy`: set_mempolicy(2), for all processes of the container.
 
+use super::flags::flags;
 use super::numbers::{NumberSet, number_set};
 use super::place::Place;
 use super::text::unknown;
-use crate::spec::{Linux, MemoryPolicy};
+use crate::spec::Linux;
 use crate::violation::Violations;
 
 /// More memory nodes than any kernel is built for (CONFIG_NODES_SHIFT).
@@ -68,7 +69,12 @@ pub(super) fn plan(linux: &Linux<'_>, violations: &mut Violations) -> Option<Mem
     let policy = linux.memory_policy.as_ref()?;
     let linux = Place::ROOT.key("linux");
     let place = linux.key("memoryPolicy");
-    let flags = flags(policy, place.key("flags"), violations);
+    let flags = flags(
+        policy.flags.as_deref(),
+        &FLAGS,
+        place.key("flags"),
+        violations,
+    );
     let at_nodes = place.key("nodes");
     let nodes = number_set(policy.nodes.as_deref(), NODES_MAX, at_nodes, violations);
     let name = policy.mode.as_deref().unwrap_or_default();
@@ -89,24 +95,6 @@ pub(super) fn plan(linux: &Linux<'_>, violations: &mut Violations) -> Option<Mem
         nodes,
         name,
     })
-}
-
-fn flags(policy: &MemoryPolicy<'_>, place: Place<'_>, violations: &mut Violations) -> u32 {
-    let mut flags = 0;
-    for (index, name) in policy.flags.iter().flatten().enumerate() {
-        if violations.is_full() {
-            break;
-        }
-        let name: &str = name;
-        match FLAGS.iter().find(|(known, _)| *known == name) {
-            Some((_, flag)) => flags |= flag,
-            None => {
-                let rule = unknown("flag", name, memory_policy_flags());
-                violations.add(place.index(index), rule);
-            }
-        }
-    }
-    flags
 }
 
 /// What every kernel refuses with EINVAL alone.

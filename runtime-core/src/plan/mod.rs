@@ -35,6 +35,7 @@ mod compile;
 pub mod default_spec;
 mod devices;
 mod display;
+mod flags;
 mod hooks;
 mod idmap;
 mod json;

@@ -1,6 +1,7 @@
 //! `process.scheduler` and `process.ioPriority`.
 
 use super::SchedulerPlan;
+use super::flags::flags;
 use super::place::Place;
 use super::text::unknown;
 use crate::spec::{IoPriority, Scheduler};
@@ -53,7 +54,12 @@ pub(super) fn scheduler(
     check_deadline(scheduler, policy, place, violations);
     Some(SchedulerPlan {
         policy,
-        flags: flags(scheduler, place.key("flags"), violations),
+        flags: flags(
+            scheduler.flags.as_deref(),
+            &FLAGS,
+            place.key("flags"),
+            violations,
+        ),
         nice: scheduler.nice.unwrap_or(0),
         priority: scheduler
             .priority
@@ -75,24 +81,6 @@ fn policy(name: Option<&str>, place: Place<'_>, violations: &mut Violations) -> 
         violations.add(place, unknown("policy", name, known));
     }
     found.map(|&(_, policy)| policy)
-}
-
-fn flags(scheduler: &Scheduler<'_>, place: Place<'_>, violations: &mut Violations) -> u64 {
-    let mut flags = 0;
-    for (index, name) in scheduler.flags.iter().flatten().enumerate() {
-        if violations.is_full() {
-            break;
-        }
-        let name: &str = name;
-        match FLAGS.iter().find(|(known, _)| *known == name) {
-            Some((_, flag)) => flags |= flag,
-            None => {
-                let known = FLAGS.iter().map(|(name, _)| *name);
-                violations.add(place.index(index), unknown("flag", name, known));
-            }
-        }
-    }
-    flags
 }
 
 fn check_nice(scheduler: &Scheduler<'_>, place: Place<'_>, violations: &mut Violations) {
