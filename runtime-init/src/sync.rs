@@ -25,18 +25,21 @@ use crate::interpreter::Init;
 use crate::program::{Call, Failure, Gate, Message, Phase};
 use crate::sys::{self, Errno, Fd};
 
+fn message_of(phase: Phase) -> Message {
+    Message {
+        kind: Message::PHASE,
+        subject: phase as u16,
+        call: 0,
+        reserved: 0,
+        code: 0,
+    }
+}
+
 impl Init<'_> {
     /// Sends a phase. A parent that is gone is seen at the next [`Init::await_gate`]; after the
     /// start nobody need listen.
     pub(crate) fn tell(&self, phase: Phase) -> Result<(), Failure> {
-        let message = Message {
-            kind: Message::PHASE,
-            subject: phase as u16,
-            call: 0,
-            reserved: 0,
-            code: 0,
-        };
-        match self.send(message) {
+        match self.send(message_of(phase)) {
             Err(Errno(libc::EPIPE | libc::ECONNRESET)) => Ok(()),
             sent => sent.at(Call::Send),
         }
@@ -44,14 +47,7 @@ impl Init<'_> {
 
     /// Sends a phase with a descriptor.
     pub(crate) fn tell_with(&self, phase: Phase, descriptor: &Fd) -> Result<(), Failure> {
-        let message = Message {
-            kind: Message::PHASE,
-            subject: phase as u16,
-            call: 0,
-            reserved: 0,
-            code: 0,
-        };
-        let bytes = message.to_bytes();
+        let bytes = message_of(phase).to_bytes();
         sys::uninterrupted(|| sys::send_descriptor(self.listener, descriptor.raw(), &bytes))
             .at(Call::Send)
     }
