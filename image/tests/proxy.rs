@@ -11,9 +11,9 @@ use image::error::{Error, ErrorKind};
 use image::pull::{PullOptions, Pulled, pull};
 use image::registry::settings::{Credential, Proxies};
 use image::registry::{Client, Settings};
-use image::{Digest, Reference, Store};
+use image::{Reference, Store};
 use network::certificates::Authority;
-use network::fake::{Fake, Reply, Seen, answer};
+use network::fake::{Fake, Seen, answer};
 use network::{Made, Notes, quick};
 use testkit::Marker;
 
@@ -86,22 +86,6 @@ fn tunnel(mut client: TcpStream, target: SocketAddr, heads: &Mutex<Vec<String>>)
     there.join().expect("no panic");
 }
 
-fn serve(made: &Made, seen: &Seen) -> Reply {
-    if seen.path().contains("/manifests/") {
-        let digest = made.descriptor().digest.to_string();
-        let headers = [
-            ("Content-Type", "application/vnd.oci.image.manifest.v1+json"),
-            ("Docker-Content-Digest", &*digest),
-        ];
-        return answer(200, &headers, &made.manifest);
-    }
-    let mut blobs = made.layers.iter().chain([&made.config]);
-    match blobs.find(|blob| seen.path().ends_with(Digest::of(blob).hex())) {
-        Some(blob) => answer(200, &[], blob),
-        None => answer(404, &[], b""),
-    }
-}
-
 fn made() -> Made {
     Made::new(&[b"one", b"two", b"three"])
 }
@@ -138,7 +122,7 @@ fn a_proxy_tunnels_and_learns_neither_names_content_nor_credentials() {
             let challenge = [("WWW-Authenticate", "Basic realm=\"x\"")];
             match seen.header("authorization") {
                 None => answer(401, &challenge, b""),
-                Some(_) => serve(&made(), seen),
+                Some(_) => made().serve(seen),
             }
         };
         let fake = match is_encrypted {
@@ -181,7 +165,7 @@ fn a_proxys_own_password_goes_to_the_proxy_alone() {
     let ca = directory.path().join("ca.crt");
     std::fs::write(&ca, &authority.certificate).expect("written");
     let server = authority.pair().server();
-    let fake = Fake::encrypted(server, |seen| serve(&made(), seen));
+    let fake = Fake::encrypted(server, |seen| made().serve(seen));
     let proxy = Proxy::to(fake.address);
     let variables = |except: Option<&str>| {
         let mut settings = quick();
@@ -239,7 +223,7 @@ fn a_token_that_ends_in_the_middle_is_fetched_anew_once_for_all_threads() {
         let has = seen.header("authorization");
         let is_old = seen.path().contains("/blobs/") && has == Some("Bearer t1");
         if has == Some(wanted) {
-            return serve(&made(), seen);
+            return made().serve(seen);
         }
         assert!(is_old || has.is_none(), "{has:?}");
         answer(401, &[("WWW-Authenticate", &realm)], b"")

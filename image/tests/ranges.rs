@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use image::document::MediaType;
 use image::error::{Error, ErrorKind};
 use image::pull::{PullOptions, pull};
 use image::push::{PushOptions, push};
@@ -78,12 +77,7 @@ fn good(made: &Made, seen: &Seen) -> Reply {
         return answer(200, &[], b"");
     }
     if seen.path().contains("/manifests/") {
-        let digest = made.descriptor().digest.to_string();
-        let headers = [
-            ("Content-Type", MediaType::OciManifest.as_str()),
-            ("Docker-Content-Digest", &*digest),
-        ];
-        return answer(200, &headers, &made.manifest);
+        return made.serve(seen);
     }
     let mut blobs = made.layers.iter().chain([&made.config]);
     let found = blobs.find(|blob| seen.path().ends_with(Digest::of(blob).hex()));

@@ -9,6 +9,8 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use fake::{Reply, Seen, answer};
+use image::Digest;
 use image::document::{Compression, Descriptor, MediaType};
 use image::progress::{Event, Progress};
 use image::registry::Settings;
@@ -74,6 +76,23 @@ pub(crate) struct Made {
 }
 
 impl Made {
+    /// What a registry answers that has the image, and nothing but that.
+    pub(crate) fn serve(&self, seen: &Seen) -> Reply {
+        if seen.path().contains("/manifests/") {
+            let digest = self.descriptor().digest.to_string();
+            let headers = [
+                ("Content-Type", MediaType::OciManifest.as_str()),
+                ("Docker-Content-Digest", &*digest),
+            ];
+            return answer(200, &headers, &self.manifest);
+        }
+        let mut blobs = self.layers.iter().chain([&self.config]);
+        match blobs.find(|blob| seen.path().ends_with(Digest::of(blob).hex())) {
+            Some(blob) => answer(200, &[], blob),
+            None => answer(404, &[], b""),
+        }
+    }
+
     pub(crate) fn new(layers: &[&[u8]]) -> Self {
         let layers: Vec<Vec<u8>> = layers.iter().map(|layer| layer.to_vec()).collect();
         Self::with(layers.clone(), layers, Compression::None)
