@@ -4,6 +4,8 @@
 //! Races run for a few seconds by default, and for minutes with `TARE_LONG=1`.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -209,6 +211,62 @@ fn a_storm_of_execs_leaves_the_container_as_it_was() {
     call(&runtime, &["delete", "--force", bundle.id()]).succeeded();
     drop(bundle);
     residue.assert_none(&[&runtime]);
+}
+
+/// An init that was killed can't go before its namespace's other processes are reaped, and one of
+/// them is the child of a runtime that doesn't get to it.
+#[test]
+fn an_exec_into_a_container_that_is_dying_says_that_it_has_stopped() {
+    needs!(Root);
+    let marker = Marker::new("dying");
+    let residue = Residue::watch(&marker);
+    let runtime = Runtime::under_test(env!("CARGO_BIN_EXE_tare"), &marker);
+    let bundle = bundle(&marker);
+    let id = bundle.id();
+    call(
+        &runtime,
+        &["run", "--detach", "--bundle", path(&bundle), id],
+    )
+    .succeeded();
+    let mut stuck = runtime
+        .command(&["exec", id, "sh", "-c", "echo inside; exec sleep 1000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("tare starts");
+    let mut line = String::new();
+    let output = stuck.stdout.take().expect("the output is piped");
+    BufReader::new(output)
+        .read_line(&mut line)
+        .expect("it says that it is there");
+    assert_eq!(line, "inside\n");
+    let signal = |name| {
+        let pid = stuck.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.expect("kill(1) runs").success());
+    };
+    signal("STOP");
+    call(&runtime, &["kill", id, "KILL"]).succeeded();
+    let pid = runtime.state(id)["pid"].as_i64();
+    let pid = pid.expect("a state has a pid").to_string();
+    wait_until_it_exits(&pid);
+    let refused = call(&runtime, &["exec", id, "true"]);
+    signal("CONT");
+    assert_eq!(refused.code, 255, "{refused}");
+    lost(&refused, &["cannot exec in a stopped container"]);
+    assert_eq!(stuck.wait().expect("it ends").code(), Some(137));
+    call(&runtime, &["delete", "--force", id]).succeeded();
+    drop(bundle);
+    residue.assert_none(&[&runtime]);
+}
+
+/// Waits until a process is on its way out and has given up its namespaces.
+fn wait_until_it_exits(pid: &str) {
+    let namespace = format!("/proc/{pid}/ns/net");
+    let deadline = Instant::now() + LIMIT;
+    while std::fs::read_link(&namespace).is_ok() {
+        assert!(Instant::now() < deadline, "{pid} doesn't exit");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]

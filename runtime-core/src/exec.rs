@@ -61,8 +61,18 @@ impl Container {
         match self.status() {
             Err(gone) if gone.kind() == ErrorKind::NotFound => gone,
             Ok(Status::Stopped) => self.not_inside(Status::Stopped),
+            _ if self.is_ending() => self.not_inside(Status::Stopped),
             _ => error,
         }
+    }
+
+    /// Whether init dies right now. Its pid namespace answers ENOMEM to who wants in, and an init
+    /// that has to wait for the other processes to be reaped stays so for a while.
+    fn is_ending(&self) -> bool {
+        let record = self.record();
+        procfs().is_ok_and(|procfs| {
+            procfs.is_exiting(record.init_process_pid, record.init_process_start)
+        })
     }
 
     /// Why nothing can be started inside.

@@ -123,6 +123,16 @@ impl Procfs {
         Ok((stat.starttime, stat.state))
     }
 
+    /// Whether the process that started then is on its way out, though no zombie yet: its
+    /// memory and files may be gone, and a pid namespace that it is init of takes nobody in any
+    /// more. proc_pid_stat(5), field 9.
+    pub(crate) fn is_exiting(&self, pid: i32, start_time: u64) -> bool {
+        /// PF_EXITING of the kernel's sched.h.
+        const EXITING: u32 = 0x4;
+        self.stat(&format!("{pid}/stat"))
+            .is_ok_and(|stat| stat.starttime == start_time && stat.flags & EXITING != 0)
+    }
+
     /// How the process that started then has ended, if it is a zombie: proc_pid_stat(5),
     /// field 52.
     pub(crate) fn unreaped_exit(&self, pid: i32, start_time: u64) -> Option<Exit> {
