@@ -11,7 +11,7 @@ use crate::cargo::{
 };
 use crate::deb_check;
 use crate::packages::install_missing;
-use crate::{Error, nothing_more, take_flag, take_value};
+use crate::{Error, nothing_more, take_flag, take_value, told};
 
 /// The largest static binary that tare allows itself.
 const SIZE_LIMIT_BYTES: u64 = 3 << 20;
@@ -115,26 +115,46 @@ pub(crate) fn test(arguments: &[String]) -> Result<bool, Error> {
     Ok(summarize(&results))
 }
 
-fn run_suite(suite: &Suite) -> (&'static str, Outcome, Duration) {
-    println!("\n== {}", suite.name);
-    let started = Instant::now();
-    let outcome = (suite.run)();
-    (suite.name, outcome, started.elapsed())
+/// A suite that has run.
+struct Ended {
+    name: &'static str,
+    outcome: Outcome,
+    took: Duration,
+    /// What its output says of failures.
+    telling: Vec<String>,
 }
 
-fn summarize(results: &[(&str, Outcome, Duration)]) -> bool {
+fn run_suite(suite: &Suite) -> Ended {
+    println!("\n== {}", suite.name);
+    let started = Instant::now();
+    let (outcome, telling) = told::listening(suite.run);
+    Ended {
+        name: suite.name,
+        outcome,
+        took: started.elapsed(),
+        telling,
+    }
+}
+
+fn summarize(suites: &[Ended]) -> bool {
+    let is_failed = |suite: &&Ended| suite.outcome == Outcome::Failed;
+    for failed in suites.iter().filter(is_failed) {
+        println!("\n== {} FAILED, of its output", failed.name);
+        for line in &failed.telling {
+            println!("{line}");
+        }
+    }
     println!("\n== summary");
-    for (name, outcome, took) in results {
-        let outcome = match outcome {
+    for suite in suites {
+        let outcome = match &suite.outcome {
             Outcome::Passed => "passed".to_owned(),
             Outcome::Skipped(why) => format!("SKIPPED: {why}"),
             Outcome::Failed => "FAILED".to_owned(),
         };
-        println!("{name:12} {:5.0} s  {outcome}", took.as_secs_f64());
+        let took = suite.took.as_secs_f64();
+        println!("{:12} {took:5.0} s  {outcome}", suite.name);
     }
-    let is_passed = results
-        .iter()
-        .all(|(_, outcome, _)| *outcome != Outcome::Failed);
+    let is_passed = !suites.iter().any(|suite| is_failed(&suite));
     println!(
         "{}",
         if is_passed {

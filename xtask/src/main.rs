@@ -18,6 +18,7 @@ mod deb_check;
 mod demo;
 mod guest;
 mod packages;
+mod told;
 mod view;
 
 /// What ends a chore: there is nothing to do about it but to say it.
