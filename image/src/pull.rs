@@ -166,20 +166,24 @@ impl<'a> Pull<'a> {
         let mut wanted = Wanted::default();
         self.walk(&root, document, &mut wanted, 0)?;
         let blobs: Vec<Descriptor> = wanted.blobs.into_values().collect();
-        let unpacked = match (unpacking, &wanted.manifests[..]) {
+        let manifests = &wanted.manifests[..];
+        let download_and_name = |pull: &Self| {
+            pull.download_all(blobs)?;
+            for (descriptor, manifest) in manifests {
+                pull.check(descriptor, manifest)?;
+            }
+            pull.store.tag(reference, &root)
+        };
+        let unpacked = match (unpacking, manifests) {
             (Some(unpacking), [(_, manifest)]) if manifest.is_image() => {
                 self.arrivals = Some(Arrivals::new(self.store, &manifest.layers));
-                Some(self.download_and_unpack(blobs, manifest, unpacking)?)
+                Some(self.unpack_during(manifest, unpacking, || download_and_name(&self))?)
             }
             _ => {
-                self.download_all(blobs)?;
+                download_and_name(&self)?;
                 None
             }
         };
-        for (descriptor, manifest) in &wanted.manifests {
-            self.check(descriptor, manifest)?;
-        }
-        self.store.tag(reference, &root)?;
         let pulled = Pulled {
             descriptor: root,
             manifests: wanted.manifests.into_iter().map(|(d, _)| d).collect(),
@@ -188,12 +192,13 @@ impl<'a> Pull<'a> {
         Ok((pulled, unpacked))
     }
 
-    /// The outer result is that of the downloads, which go on whatever becomes of the layers.
-    fn download_and_unpack(
+    /// Unpacks while `download` goes on, which doesn't end sooner whatever becomes of the layers:
+    /// the outer result is its. It need not wait for them: the image is in the store without.
+    fn unpack_during(
         &self,
-        blobs: Vec<Descriptor>,
         manifest: &Manifest,
         unpacking: &Unpacking<'_>,
+        download: impl FnOnce() -> Result<()>,
     ) -> Result<Result<Chain>> {
         // It says what the layers are to be.
         self.download(&manifest.config)?;
@@ -212,7 +217,7 @@ impl<'a> Pull<'a> {
             let unpacking = scope.spawn(unpack);
             let downloaded = {
                 let _end = Close(self.arrivals.as_ref());
-                self.download_all(blobs)
+                download()
             };
             let unpacked = unpacking.join().unwrap_or_else(|_| {
                 let message = "the thread that unpacks has panicked";

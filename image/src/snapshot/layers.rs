@@ -105,9 +105,13 @@ impl Snapshots {
         if missing.is_empty() {
             return Ok(chain);
         }
+        let is_noted = self.note_unsynced(missing.iter().map(|layer| layer.chain))?;
         let applied = self.apply_all(blobs, &missing, options, progress)?;
         self.settle_all(&missing, &applied, &chain)?;
-        self.sync(&missing)?;
+        if !is_noted {
+            // No name must outlive its content when the machine loses its power.
+            self.sync()?;
+        }
         for layer in &missing {
             self.name(layer)?;
         }
@@ -296,16 +300,6 @@ impl Snapshots {
         Ok(())
     }
 
-    /// No name must outlive its content when the machine loses its power. All layers are on one
-    /// file system.
-    fn sync(&self, missing: &[Missing<'_>]) -> Result<()> {
-        let Some(layer) = missing.first() else {
-            return Ok(());
-        };
-        rustix::fs::syncfs(open_directory(&layer.new.fs)?)
-            .map_err(|errno| Error::system("write the layers to the disk", errno))
-    }
-
     fn name(&self, layer: &Missing<'_>) -> Result<()> {
         let target = self.layer(layer.chain);
         fs::rename(&layer.new.path, &target)
@@ -314,17 +308,7 @@ impl Snapshots {
 
     /// A name for something unfinished, and the lock that says that somebody works on it.
     pub(super) fn new_directory_name(&self) -> Result<(PathBuf, Lock)> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let name = format!(
-            "{}-{}-{}",
-            std::process::id(),
-            now.as_nanos(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = self.directory.join("new").join(name);
+        let path = self.directory.join("new").join(unique_name());
         let lock = Lock::take(
             &path.with_extension("lock"),
             Share::Exclusive,
@@ -347,6 +331,20 @@ impl Snapshots {
             _lock: lock,
         })
     }
+}
+
+/// A name that nothing else has.
+pub(super) fn unique_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!(
+        "{}-{}-{}",
+        std::process::id(),
+        now.as_nanos(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// A directory for an unfinished layer; what is left of it is removed when this is dropped.

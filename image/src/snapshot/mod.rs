@@ -8,6 +8,7 @@
 //!   layers/<chain>/fs       a finished layer, named after its ChainID
 //!   new/<random>/fs         an unfinished one; its lock is held by whoever works on it
 //!   active/<name>/          a container's or a mount's own: see `active`
+//!   unsynced/<boot>.<n>     which layers may not be on the disk yet: see `unsynced`
 //! ```
 //!
 //! A layer's directory is an overlayfs layer: what it hides of the layers below is marked by
@@ -18,6 +19,7 @@ mod layers;
 mod native;
 mod overlay;
 mod prune;
+mod unsynced;
 
 use std::fs;
 use std::io::ErrorKind as IoErrorKind;
@@ -34,7 +36,7 @@ pub use overlay::MAX_LAYERS;
 pub use prune::Pruned;
 
 /// The directory itself, and those in it.
-const PARTS: [&str; 5] = ["", "locks", "layers", "new", "active"];
+const PARTS: [&str; 6] = ["", "locks", "layers", "new", "active", "unsynced"];
 
 /// The directory of layers and root filesystems.
 #[derive(Clone, Debug)]
@@ -57,7 +59,8 @@ pub enum Kind {
 pub struct Chain(pub Vec<Digest>);
 
 impl Snapshots {
-    /// Opens, and makes where it is missing, `snapshots` below `root`.
+    /// Opens, and makes where it is missing, `snapshots` below `root`. Layers that the machine may
+    /// have lost since they were unpacked, since it was stopped too early, are none any more.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] when it was made with the other kind of privilege;
@@ -77,6 +80,7 @@ impl Snapshots {
             check_own(&path)?;
         }
         snapshots.settle_kind()?;
+        snapshots.settle_unsynced()?;
         Ok(snapshots)
     }
 
