@@ -68,6 +68,41 @@ fn a_killed_unpacking_leaves_nothing_that_looks_like_a_layer() {
     place.finish();
 }
 
+/// What a disk has of a file system at any moment is what is left of it when the power fails.
+#[test]
+fn after_a_power_failure_an_image_is_unpacked_again() {
+    needs!(Root);
+    let place = Place::new("imgpower");
+    import_tree(&place, "many", 2000);
+    // The boot that follows has another id, and nothing else of it matters.
+    let script = r#"
+        set -e
+        cd "$1"
+        truncate -s 300M disk
+        mkfs.ext4 -q disk
+        mkdir before after out
+        mount -o loop disk before
+        "$2" --quiet --root before/root import tree.tar many
+        "$2" --quiet --root before/root unpack many
+        cp disk crashed
+        umount before
+        mount -o loop crashed after
+        ls after/root/snapshots/unsynced | wc -l
+        for note in after/root/snapshots/unsynced/*; do
+            mv "$note" "${note%/*}/00000000-0000-4000-8000-000000000000.1"
+        done
+        "$2" --quiet --root after/root unpack many
+        diff -r tree-2000 after/root/snapshots/layers/*/fs
+        umount after
+    "#;
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-c", script, "sh"]);
+    shell.arg(place.path("")).arg(env!("CARGO_BIN_EXE_tare-image"));
+    let said = finish(&mut shell, DEADLINE).success().stdout;
+    assert_eq!(said, "1\n");
+    place.finish();
+}
+
 #[test]
 fn a_killed_copy_has_no_name_that_anybody_knows() {
     needs!(Root);
