@@ -97,7 +97,9 @@ fn after_a_power_failure_an_image_is_unpacked_again() {
     "#;
     let mut shell = Command::new("unshare");
     shell.args(["--mount", "sh", "-c", script, "sh"]);
-    shell.arg(place.path("")).arg(env!("CARGO_BIN_EXE_tare-image"));
+    shell
+        .arg(place.path(""))
+        .arg(env!("CARGO_BIN_EXE_tare-image"));
     let said = finish(&mut shell, DEADLINE).success().stdout;
     assert_eq!(said, "1\n");
     place.finish();
