@@ -8,7 +8,7 @@ use crate::commands;
 use crate::environment;
 use crate::exit::Exit;
 use crate::extension;
-use crate::failure::Failure;
+use crate::failure::{Failure, While};
 use crate::flags;
 use crate::globals::Globals;
 use crate::help;
@@ -37,6 +37,7 @@ fn run_logging(arguments: &[String], log: &mut Log) -> Result<Exit, Failure> {
     if parsed.is_on(&flags::VERSION) {
         return show(&version());
     }
+    crate::sys::hear_of_children().doing("reset SIGCHLD")?;
     // Before anything is opened: this may execute the program anew.
     let protected = protect(&parsed);
     *log = Globals::open_log(&parsed)?;

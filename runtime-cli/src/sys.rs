@@ -16,6 +16,17 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 /// Rows and columns of a terminal, as tty_ioctl(4) has them.
 pub(crate) type WindowSize = libc::winsize;
 
+/// Lets this process hear how its children end: when whoever has started it ignores SIGCHLD, the
+/// kernel forgets them, wait(2)'s NOTES say, and every wait for one of them would fail.
+pub(crate) fn hear_of_children() -> nix::Result<()> {
+    // SAFETY: a signal's number and the default disposition: no code of ours is ever called.
+    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    if before == libc::SIG_ERR {
+        return Err(Errno::last());
+    }
+    Ok(())
+}
+
 /// Whether a descriptor of this number is open and not close-on-exec.
 pub(crate) fn is_open_across_exec(fd: i32) -> bool {
     // SAFETY: F_GETFD takes a number and returns one; a number that is no descriptor is EBADF.

@@ -141,3 +141,98 @@ fn the_names_of_socket_activation_reach_the_container() {
     assert_eq!(run.stdout, printed, "{run}");
     ground.done(bundle);
 }
+
+/// A caller that ignores every signal that it can, as nohup(1) and a script's `&` do with some.
+const DEAF: [&str; 2] = ["env", "--ignore-signal"];
+
+/// Prints what a process ignores and blocks.
+const SIGNALS: &str = "grep -E '^Sig(Blk|Ign)' /proc/self/status";
+
+const NO_SIGNALS: &str = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n";
+
+#[test]
+fn what_the_caller_ignores_no_process_of_a_container_does() {
+    needs!(Root);
+    // Else there would be nothing to see.
+    let mut plain = Command::new(DEAF[0]);
+    plain.args([DEAF[1], "sh", "-c", SIGNALS]);
+    let ignored = finish(&mut plain, LIMIT).success().stdout;
+    assert!(!ignored.contains(NO_SIGNALS), "{ignored}");
+
+    let ground = Ground::new("deaf");
+    let bundle = ground.bundle(SIGNALS);
+    // The status is heard although the caller ignores SIGCHLD.
+    let run = ground.run_below(&DEAF, &bundle).success();
+    assert_eq!(run.stdout, NO_SIGNALS, "{run}");
+
+    let bundle = bundle.script("sleep 1000");
+    ground.runtime.run_detached(&bundle).succeeded();
+    let exec = ground.below(&DEAF, &["exec", bundle.id(), "sh", "-c", SIGNALS]);
+    assert_eq!(exec.success().stdout, NO_SIGNALS);
+    let exec = ground.below(&DEAF, &["exec", bundle.id(), "sh", "-c", "exit 7"]);
+    assert_eq!(exec.code, 7, "{exec}");
+    ground
+        .runtime
+        .call(&["delete", "--force", bundle.id()])
+        .succeeded();
+    ground.done(bundle);
+}
+
+#[test]
+fn what_the_caller_ignores_no_hook_does() {
+    needs!(Root);
+    let ground = Ground::new("deafhooks");
+    let mut bundle = ground.bundle("true").mount("", "out", "/out", &["bind"]);
+    let out = bundle.path().join("out");
+    std::fs::create_dir(&out).expect("a directory can be made");
+    let kinds = [
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "startContainer",
+        "poststart",
+        "poststop",
+    ];
+    for kind in kinds {
+        let place = match kind {
+            "startContainer" => "/out".to_owned(),
+            _ => out.display().to_string(),
+        };
+        let script = format!("{SIGNALS} > {place}/{kind}");
+        let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        bundle = bundle.set(&format!("/hooks/{kind}"), hook);
+    }
+    ground.run_below(&DEAF, &bundle).succeeded();
+    for kind in kinds {
+        let seen = std::fs::read_to_string(out.join(kind)).unwrap_or_default();
+        assert_eq!(seen, NO_SIGNALS, "{kind}");
+    }
+    ground.done(bundle);
+}
+
+#[test]
+fn a_signal_that_the_caller_ignores_is_forwarded() {
+    needs!(Root);
+    let ground = Ground::new("deafsignal");
+    // What POSIX lets a shell do: a signal that was ignored when it began can't be trapped.
+    let bundle =
+        ground.bundle("trap 'echo heard; exit 3' INT; echo ready; while :; do sleep 0.1; done");
+    bundle.save();
+    let path = bundle.path().to_str().expect("a temporary path is text");
+    let run = ground
+        .runtime
+        .command(&["run", "--bundle", path, bundle.id()]);
+    // The shell ignores SIGINT for its job by itself, and sends it when the container is ready.
+    let script = "mkfifo \"$0\"; \"$@\" > \"$0\" & exec 3< \"$0\"; read -r line <&3; \
+        kill -INT $!; cat <&3; wait $!";
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", script])
+        .arg(bundle.path().join("said"))
+        .arg(run.get_program())
+        .args(run.get_args());
+    let finished = finish(&mut shell, LIMIT);
+    assert_eq!(finished.code, 3, "{finished}");
+    assert_eq!(finished.stdout, "heard\n", "{finished}");
+    ground.done(bundle);
+}

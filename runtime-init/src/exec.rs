@@ -58,6 +58,11 @@ impl<'p> Init<'p> {
         refuse(Call::Faccessat, telling)
     }
 
+    /// Nothing that the caller ignores stays ignored, but SIGPIPE until execve(2).
+    pub(crate) fn reset_signals(&mut self) -> Result<(), Failure> {
+        sys::default_signals(Some(libc::SIGPIPE)).at(Call::Sigaction)
+    }
+
     /// Starts what was found. Returns only with a failure.
     pub(crate) fn exec(&mut self, exec: &Exec<'_>) -> Result<(), Failure> {
         let Some(path) = self.found else {

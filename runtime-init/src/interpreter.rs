@@ -101,6 +101,7 @@ impl<'p> Init<'p> {
             Step::Undumpable => self.become_undumpable(),
             Step::KeepOnly(kept) => self.close_all_but(kept),
             Step::LetGo(kept) => self.let_go(kept),
+            Step::DefaultSignals => self.reset_signals(),
             Step::Stdio(streams) => self.take_streams(streams),
             Step::PassOn(passed) => pass_on(passed),
             Step::Affinity(cpus) => self.set_affinity(cpus),

@@ -40,3 +40,14 @@ mod text;
 pub use interpreter::run;
 pub use program::*;
 pub use sys::{CloneArgs, Cloned, clone3};
+
+/// Sets every signal of this process to its default, SIGPIPE and those that a C library keeps for
+/// itself included: for a process that is about to execute another program, between fork(2) and
+/// execve(2).
+///
+/// # Errors
+///
+/// errno of rt_sigaction(2), under a seccomp filter that hides it.
+pub fn default_signals() -> Result<(), i32> {
+    sys::default_signals(None).map_err(|errno| errno.0)
+}

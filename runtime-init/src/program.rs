@@ -39,6 +39,11 @@ pub enum Step<'a> {
     /// opened and the parent's procfs: a container that can look into this process finds
     /// nothing of the host's. Steps after it name no path of the rootfs or of the procfs.
     LetGo(&'a [RawFd]),
+    /// rt_sigaction(2): every signal at its default but SIGPIPE, which stays ignored until
+    /// [`Step::Exec`]. clone3(2) has taken handlers away, but what the runtime's caller ignores
+    /// (nohup(1), a shell's job in the background) would stay ignored, in hooks and in the program.
+    /// Before any filter of the container's, which may hide the call or tell of it.
+    DefaultSignals,
     /// Makes these descriptors the standard input, output and error (dup3(2)).
     Stdio([RawFd; 3]),
     /// Lets the program have these descriptors: they stay open over execve(2).
@@ -226,7 +231,7 @@ pub enum Step<'a> {
     /// close-on-exec, so its end of file after [`Phase::Executing`] means success.
     AwaitStart(RawFd),
     /// execve(2) of what `FindProgram` found, with all signals unblocked and SIGPIPE at its
-    /// default.
+    /// default; [`Step::DefaultSignals`] is for the others.
     Exec(Exec<'a>),
 }
 

@@ -90,6 +90,27 @@ fn a_hook_has_three_descriptors_and_no_blocked_signal() {
 }
 
 #[test]
+fn neither_hooks_nor_the_program_ignore_what_the_caller_ignores() {
+    for signal in [libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR2, libc::SIGRTMAX()] {
+        kit::ignore_signal(signal);
+    }
+    let mut fixture = Fixture::new();
+    let hook = Step::Hook(fixture.hook("grep -E 'SigBlk|SigIgn' /proc/self/status", MINUTE_MS));
+    let script = "grep -E 'SigBlk|SigIgn' /proc/self/status";
+    let run = |steps: &[Step<'static>]| {
+        let scene = fixture.root.scene().first(steps).before(&[hook]);
+        scene.after(&[Step::Mount(kit::proc("/proc"))]).run(script)
+    };
+    let none = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n";
+    let without = run(&[]).output();
+    assert_ne!(without, none);
+    let with = run(&[Step::DefaultSignals]).output();
+    assert_eq!(with, none);
+    let printed = fixture.printed();
+    assert!(printed.ends_with(none), "{printed}");
+}
+
+#[test]
 fn a_hook_that_fails_is_told_with_its_wait_status() {
     let fixture = Fixture::new();
     let failed = fixture.run(&[fixture.hook("exit 7", MINUTE_MS)]).failure();

@@ -125,6 +125,7 @@ impl<'a> Criu<'a> {
         let candidates = [setting.program.unwrap_or(&words.binary)];
         let mut steps = vec![
             (Step::KeepOnly(&keep), "close other descriptors"),
+            (Step::DefaultSignals, "reset the signals"),
             (Step::Stdio(streams), "set the standard streams"),
         ];
         steps.extend(setting.steps.iter().copied());

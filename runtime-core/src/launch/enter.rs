@@ -7,8 +7,8 @@ use runtime_init::{Console, Gate, Phase, Step};
 
 use super::arrays::ProcessArrays;
 use super::lower::{
-    BecomeUser, Ending, Handles, NEWPID, NEWTIME, NEWUSER, Steps, Subject, become_user, execute,
-    filter_to_ask, open_label, take_descriptors,
+    BecomeUser, Ending, Handles, NEWPID, NEWTIME, NEWUSER, RESET_SIGNALS, Steps, Subject,
+    become_user, execute, filter_to_ask, open_label, take_descriptors,
 };
 use crate::plan::ProcessPlan;
 
@@ -47,6 +47,7 @@ pub(crate) fn exec_steps<'a>(
 ) -> Steps<'a> {
     let mut steps = Steps::default();
     take_descriptors(&mut steps, handles);
+    steps.plain(Step::DefaultSignals, RESET_SIGNALS);
     if !handles.tasks.is_empty() {
         steps.plain(Step::EnterCgroups(handles.tasks), "enter the cgroups");
     }

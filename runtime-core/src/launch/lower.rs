@@ -180,6 +180,7 @@ fn arrive<'a>(
 ) {
     let clone = CloneFlags::of(plan);
     take_descriptors(steps, handles);
+    steps.plain(Step::DefaultSignals, RESET_SIGNALS);
     if !handles.tasks.is_empty() {
         steps.plain(Step::EnterCgroups(handles.tasks), "enter the cgroups");
     }
@@ -219,6 +220,8 @@ fn arrive<'a>(
     }
     steps.plain(Step::Undumpable, "become undumpable");
 }
+
+pub(super) const RESET_SIGNALS: &str = "reset the signals";
 
 pub(super) fn take_descriptors<'a>(steps: &mut Steps<'a>, handles: Handles<'a>) {
     steps.plain(Step::KeepOnly(handles.keep), "close other descriptors");

@@ -33,18 +33,20 @@ impl Drop for SignalsBlocked {
     }
 }
 
-/// Makes the command start with no signal blocked, whatever this thread blocks: a caller that
-/// reads its signals from a signalfd(2) blocks them all. And makes it end with this thread, which
+/// Makes the command start with no signal blocked and every signal at its default, whatever this
+/// thread blocks and this process ignores: a caller that reads its signals from a signalfd(2)
+/// blocks them all, and one under nohup(1) ignores some. And makes it end with this thread, which
 /// is to wait for it: nobody else would see to it that it ends some time.
 pub(crate) fn start_as_part_of_this_thread(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
-    // SAFETY: the closure runs between fork and execve and makes two system calls on its own
+    // SAFETY: the closure runs between fork and execve and makes system calls on its own
     // stack: it allocates nothing and takes no lock.
     unsafe { command.pre_exec(before_exec) };
 }
 
 fn before_exec() -> std::io::Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    runtime_init::default_signals().map_err(std::io::Error::from_raw_os_error)?;
     let none = nix::sys::signal::SigSet::empty();
     none.thread_set_mask().map_err(std::io::Error::from)
 }
@@ -148,5 +150,28 @@ pub(crate) fn in_user_and_mount_namespace(
             // SAFETY: the kernel has just installed this descriptor for this message alone.
             number.map(|number| unsafe { OwnedFd::from_raw_fd(number) })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_command_neither_ignores_nor_blocks_what_this_program_does() {
+        // SAFETY: no handler; nothing in this test program is waiting for this signal.
+        let before = unsafe { libc::signal(libc::SIGWINCH, libc::SIG_IGN) };
+        assert_ne!(before, libc::SIG_ERR);
+        let mut command = Command::new("grep");
+        command.args(["-E", "^Sig(Blk|Ign)", "/proc/self/status"]);
+        start_as_part_of_this_thread(&mut command);
+        let blocked = SignalsBlocked::new();
+        let output = command.output();
+        drop(blocked);
+        let said = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
+        let none = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n";
+        assert_eq!(said, none);
     }
 }

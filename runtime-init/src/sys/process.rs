@@ -262,6 +262,17 @@ pub(crate) fn set_disposition(signal: i32, disposition: usize) -> Result<()> {
     unsafe { syscall(libc::SYS_rt_sigaction, args) }.map(drop)
 }
 
+/// rt_sigaction(2): every signal at its default, also those that a C library keeps for itself;
+/// `except` stays as it is. SIGKILL and SIGSTOP are never anything else.
+pub(crate) fn default_signals(except: Option<i32>) -> Result<()> {
+    /// The kernel's _NSIG; MIPS alone has more.
+    const LAST: i32 = 64;
+    let fixed = |signal: &i32| matches!(*signal, libc::SIGKILL | libc::SIGSTOP);
+    (1..=LAST)
+        .filter(|signal| !fixed(signal) && Some(*signal) != except)
+        .try_for_each(|signal| set_disposition(signal, libc::SIG_DFL))
+}
+
 /// kill(2) of a process group.
 pub(crate) fn kill_group(leader: i32, signal: i32) -> Result<()> {
     // SAFETY: numbers.

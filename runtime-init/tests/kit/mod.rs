@@ -87,6 +87,13 @@ pub fn refusing(calls: &[libc::c_long], errno: i32) -> &'static [libc::sock_filt
     keep(&program)
 }
 
+/// Lets this whole test program, and what it starts, ignore a signal.
+pub fn ignore_signal(signal: i32) {
+    // SAFETY: no code of ours is called for it.
+    let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    assert_ne!(before, libc::SIG_ERR);
+}
+
 /// Whether a test that needs root can run; a test that can't says so, and fails where skips are
 /// not allowed.
 pub fn can_be_root(test: &str) -> bool {
