@@ -111,6 +111,7 @@ impl<'p> Init<'p> {
             Step::Respawn(flags) => self.respawn(flags),
             Step::Tell(phase) => self.tell(phase),
             Step::Await(gate) => self.await_gate(gate),
+            Step::TellUserNamespace => self.tell_user_namespace(),
             Step::BecomeRoot { set_groups } => self.become_root(set_groups),
             Step::TimeOffsets(offsets) => self.enter_time_namespace(offsets),
             Step::NewSession => self.start_session(),

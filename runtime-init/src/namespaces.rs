@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use crate::failure::{At, refuse};
 use crate::interpreter::Init;
 use crate::paths;
-use crate::program::{Call, Failure, RawFd};
+use crate::program::{Call, Failure, Phase, RawFd};
 use crate::sys::{self, Errno, Fd, Forked};
 use crate::text::Text;
 
@@ -52,15 +52,22 @@ impl Init<'_> {
         }
     }
 
+    pub(crate) fn tell_user_namespace(&self) -> Result<(), Failure> {
+        let namespace = self.open_namespace(c"self/ns/user")?;
+        self.tell_with(Phase::UserNamespace, &namespace)
+    }
+
+    /// Opens a namespace of this process. The link is a magic one: it is the namespace, not a name
+    /// of it.
+    fn open_namespace(&self, link: &CStr) -> Result<Fd, Failure> {
+        sys::uninterrupted(|| sys::openat2(self.proc, link, libc::O_RDONLY, 0, 0)).at(Call::Open)
+    }
+
     /// Makes a time namespace of these offsets and enters it.
     pub(crate) fn enter_time_namespace(&mut self, offsets: &[u8]) -> Result<(), Failure> {
         sys::unshare(sys::CLONE_NEWTIME).at(Call::Unshare)?;
         write_whole(self.open_own(c"self/timens_offsets")?.raw(), offsets)?;
-
-        // The link is a magic one: it is the namespace, not a name of it.
-        let path = c"self/ns/time_for_children";
-        let namespace = sys::uninterrupted(|| sys::openat2(self.proc, path, libc::O_RDONLY, 0, 0))
-            .at(Call::Open)?;
+        let namespace = self.open_namespace(c"self/ns/time_for_children")?;
         sys::setns(namespace.raw(), sys::CLONE_NEWTIME).at(Call::Setns)
     }
 

@@ -71,6 +71,9 @@ pub enum Step<'a> {
     /// Waits until the parent says that it has done its part. End of file means that the
     /// parent is gone: the child ends without a word.
     Await(Gate),
+    /// Gives the parent this process's user namespace, open, with [`Phase::UserNamespace`]: the
+    /// procfs opens those of an undumpable process to nobody else without CAP_SYS_PTRACE.
+    TellUserNamespace,
     /// Takes user 0 and group 0 of the new user namespace, keeping all capabilities there.
     /// With `set_groups` the supplementary groups are emptied.
     BecomeRoot {
@@ -392,6 +395,8 @@ pub enum Phase {
     Executing = 4,
     /// Its filter is in force; the listener's descriptor comes along (SCM_RIGHTS).
     Filtered = 5,
+    /// Its user namespace's descriptor comes along (SCM_RIGHTS).
+    UserNamespace = 6,
 }
 
 /// What the parent says.

@@ -3,6 +3,8 @@
  *   attacker exe DEV INODE  keep every /proc/PID/exe that is this file until /stop is there, then
  *                           try to write to each, by every way that there is
  *   attacker pry DEV INODE  look into every process that executes this file, until /stop is there
+ *   attacker hunt DEV INODE trace whatever process comes next, until /stop is there, and tell of
+ *                           those that execute this file
  *   attacker fds PID        list the descriptors of a process
  *   attacker sockets        ask for sockets by every calling convention
  *   attacker spin FILE      try to write to FILE until /stop is there
@@ -273,6 +275,42 @@ static void pry(int pid, const struct stat *wanted) {
 	}
 }
 
+/* The number of the process that was made last; the next ones follow it. */
+static int last_process(void) {
+	int last = 0;
+	FILE *file = fopen("/proc/loadavg", "r");
+	if (!file)
+		return 0;
+	fscanf(file, "%*s %*s %*s %*s %d", &last);
+	fclose(file);
+	return last;
+}
+
+static void hunt(char **file) {
+	unsigned long tries = 0;
+	if (!file[0] || !file[1])
+		return;
+	while (!stopped()) {
+		int last = last_process(), pid, round;
+		for (round = 0; round < 50; round++)
+			for (pid = last; pid < last + 6; pid++) {
+				char path[64];
+				struct stat exe;
+				tries++;
+				if (pid <= 0 || pid == getpid() || ptrace(PTRACE_SEIZE, pid, 0, 0))
+					continue;
+				snprintf(path, sizeof path, "/proc/%d/exe", pid);
+				if (stat(path, &exe) == 0 && exe.st_ino == strtoul(file[1], NULL, 10)
+						&& exe.st_dev == strtoul(file[0], NULL, 10))
+					say("SEIZED %d\n", pid);
+				ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+				waitpid(pid, NULL, __WALL);
+				ptrace(PTRACE_DETACH, pid, 0, 0);
+			}
+	}
+	say("TRIES %lu\n", tries);
+}
+
 static void spin(const char *file) {
 	unsigned long tries = 0;
 	int fd, last = 0;
@@ -360,6 +398,8 @@ int main(int argc, char **argv) {
 		exe(argv + 2);
 	else if (!strcmp(act, "pry"))
 		each_process(pry, argv + 2);
+	else if (!strcmp(act, "hunt"))
+		hunt(argv + 2);
 	else if (!strcmp(act, "sockets"))
 		sockets();
 	else if (!strcmp(act, "spin") && argc > 2)

@@ -5,11 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
 use testkit::{TestBundle, finish, needs};
 
 use crate::ground::{
     Ground, arm, assert_none, binary, compiler, long_or, results, stop_attacker, text, wait_until,
-    with_capabilities,
+    with_capabilities, without_namespace,
 };
 
 /// `exec true` while the caller holds directories of the host.
@@ -20,6 +21,26 @@ fn exec_with_host_descriptors(ground: &Ground, bundle: &TestBundle) {
     command.args(["-c", &script, "sh"]);
     command.arg(tare.get_program()).args(tare.get_args());
     finish(&mut command, Duration::from_secs(60)).succeeded();
+}
+
+/// A container with a user namespace and a mount that is mapped by another.
+fn in_a_user_namespace(ground: &Ground) -> TestBundle {
+    let map = |id: u32| json!([{"containerID": 0, "hostID": id, "size": 1000}]);
+    let mapped = json!({
+        "source": ground.canary().join("directory"), "destination": "/mapped",
+        "options": ["bind", "idmap"], "uidMappings": map(200_000), "gidMappings": map(200_000),
+    });
+    let bundle = ground
+        .second_bundle()
+        .args(&["true"])
+        .push("/linux/namespaces", json!({"type": "user"}))
+        .set("/linux/uidMappings", map(100_000))
+        .set("/linux/gidMappings", map(100_000))
+        .push("/mounts", mapped);
+    let mut chown = Command::new("chown");
+    chown.args(["-hR", "100000:100000"]).arg(bundle.rootfs());
+    finish(&mut chown, Duration::from_secs(60)).succeeded();
+    bundle
 }
 
 fn device_of(path: &str) -> String {
@@ -135,7 +156,7 @@ fn a_container_that_speaks_with_the_runtimes_voice_turns_it_against_nobody() {
         .set("/process/oomScoreAdj", 777.into())
         .set(
             "/process/rlimits",
-            serde_json::json!([{"type": "RLIMIT_CORE", "hard": 4097, "soft": 4097}]),
+            json!([{"type": "RLIMIT_CORE", "hard": 4097, "soft": 4097}]),
         );
     arm(&bundle);
     let [device, inode] = identity();
@@ -152,4 +173,27 @@ fn a_container_that_speaks_with_the_runtimes_voice_turns_it_against_nobody() {
     let limits = fs::read_to_string("/proc/1/limits").expect("process 1 lives");
     assert!(!limits.contains("4097"), "{limits}");
     ground.finish(vec![bundle]);
+}
+
+/// Whoever has the uid that made a user namespace has every capability in it: root of a container
+/// without any, which sees the host's processes, against what has just been cloned into one.
+#[test]
+fn a_container_in_the_hosts_pid_namespace_seizes_no_process_of_the_runtimes() {
+    needs!(Root, compiler());
+    let ground = Ground::new("hunt");
+    let bundle = without_namespace(with_capabilities(ground.bundle(), &[]), "pid");
+    arm(&bundle);
+    let [device, inode] = identity();
+    let bundle = bundle.args(&["/attacker", "hunt", &device, &inode]);
+    ground.runtime.run_detached(&bundle).succeeded();
+    wait_until("the attacker hunts", || !results(&bundle).is_empty());
+    let victim = in_a_user_namespace(&ground);
+    for _ in 0..long_or(500, 30) {
+        ground.runtime.run(&victim).succeeded();
+    }
+    let lines = stop_attacker(&bundle);
+    ground.delete(&bundle);
+    let seized: Vec<_> = lines.iter().filter(|line| line[0] == "SEIZED").collect();
+    assert_none(&seized, "seized");
+    ground.finish(vec![bundle, victim]);
 }

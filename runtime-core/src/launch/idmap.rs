@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 
 use super::LaunchError;
 use crate::errno::{Words, of_io};
@@ -154,6 +153,9 @@ pub(crate) fn map_tree_as(
 }
 
 /// A user namespace with these mappings, open.
+///
+/// It comes from the helper, which a runtime without CAP_SYS_PTRACE (as root of a container) may
+/// not look into: see [`sys::clone_init`].
 pub(crate) fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Errno> {
     let procfs = Procfs::open()?;
     let (ours, theirs) = super::socket_pair()?;
@@ -162,6 +164,7 @@ pub(crate) fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<O
     keep.sort_unstable();
     let steps = [
         runtime_init::Step::KeepOnly(&keep),
+        runtime_init::Step::TellUserNamespace,
         runtime_init::Step::Await(runtime_init::Gate::Committed),
     ];
     let program = runtime_init::Program {
@@ -175,25 +178,12 @@ pub(crate) fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<O
     let namespace = (|| {
         procfs.write(format!("{pid}/uid_map"), map_text(uids).as_bytes())?;
         procfs.write(format!("{pid}/gid_map"), map_text(gids).as_bytes())?;
-        open_user_namespace(&procfs, pid)
+        super::talk::user_namespace(ours.as_fd())
     })();
     // End of file is what ends the helper.
     drop(ours);
     helper.wait()?;
     namespace
-}
-
-fn open_user_namespace(procfs: &Procfs, pid: i32) -> Result<OwnedFd, Errno> {
-    // A namespace is behind a magic link, so its directory is opened first, and the link by
-    // its fixed name.
-    let directory = procfs.file(format!("{pid}/ns"), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    nix::fcntl::openat(
-        directory.as_fd(),
-        "user",
-        flags,
-        nix::sys::stat::Mode::empty(),
-    )
 }
 
 #[cfg(test)]
@@ -213,5 +203,30 @@ mod tests {
         assert!(!is_own_id(&one(1000, 2), 1000));
         assert!(!is_own_id(&one(1001, 1), 1000));
         assert!(!is_own_id(&[], 1000));
+    }
+
+    #[test]
+    fn a_namespace_for_mappings_needs_no_right_to_trace() {
+        use caps::{CapSet, Capability};
+        if testkit::missing(&[testkit::Fact::Root]) {
+            return;
+        }
+        // Of this test's own thread: root of a container often has not got it.
+        caps::drop(None, CapSet::Effective, Capability::CAP_SYS_PTRACE).unwrap();
+        let one = [IdMapping {
+            container_id: 0,
+            host_id: 4242,
+            size: 7,
+        }];
+        let namespace = user_namespace(&one, &one).unwrap();
+        caps::raise(None, CapSet::Effective, Capability::CAP_SYS_PTRACE).unwrap();
+
+        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+        let mut inside = Command::new("nsenter");
+        inside.args([&format!("--user={path}"), "cat", "/proc/self/uid_map"]);
+        let maps = inside.output().unwrap();
+        let maps = String::from_utf8_lossy(&maps.stdout).into_owned();
+        let maps: Vec<&str> = maps.split_whitespace().collect();
+        assert_eq!(maps, ["0", "4242", "7"]);
     }
 }

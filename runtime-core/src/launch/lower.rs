@@ -80,6 +80,9 @@ pub(crate) struct Handles<'a> {
     pub(crate) stdio: Option<[RawFd; 3]>,
     /// Whether the child sets its resource limits, and not the parent.
     pub(crate) limits: bool,
+    /// Whether the parent may write the id mappings of a child that is not dumpable: the files of
+    /// such a process belong to user 0.
+    pub(crate) maps_undumpable: bool,
 }
 
 /// Which clone flags make the first process, and whether a second one takes over.
@@ -185,7 +188,8 @@ fn arrive<'a>(
         steps.plain(Step::EnterCgroups(handles.tasks), "enter the cgroups");
     }
     let joins = !plan.namespaces.joined.is_empty();
-    if joins && clone.second.is_none_or(|flags| flags & NEWUSER == 0) {
+    let maps_second = clone.second.is_some_and(|flags| flags & NEWUSER != 0);
+    if (joins && !maps_second) || (maps_second && handles.maps_undumpable) {
         steps.plain(Step::Undumpable, "become undumpable");
     }
     // A privileged runtime can join all others only before it gives its privilege up; one

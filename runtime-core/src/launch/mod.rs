@@ -138,7 +138,7 @@ pub(crate) fn create(
                 run_create_hooks(plan, setting, talk.process.pid(), state, &files)?;
                 talk.tell(Gate::HooksDone)
             }
-            Phase::Ready | Phase::Executing | Phase::Filtered => Ok(()),
+            Phase::Ready | Phase::Executing | Phase::Filtered | Phase::UserNamespace => Ok(()),
         },
         |pid, listener| {
             agent::ask(&plan.process, pid, listener, &|pid| {
@@ -239,6 +239,7 @@ fn handles<'a>(
         console: setting.console.map(|socket| socket.as_raw_fd()),
         stdio: setting.stdio.map(|three| three.map(|fd| fd.as_raw_fd())),
         limits,
+        maps_undumpable: nix::unistd::geteuid().is_root(),
     }
 }
 

@@ -61,6 +61,8 @@ enum Word {
     Phase(Phase),
     /// [`Phase::Filtered`], and the listener.
     Filtered(OwnedFd),
+    /// [`Phase::UserNamespace`], and the namespace.
+    UserNamespace(OwnedFd),
     Respawned(i32),
     Failed(FailureAt, String),
     Silence,
@@ -87,6 +89,10 @@ impl Conversation<'_> {
                         Some(listener) => ask(self.process.pid(), listener),
                         None => Ok(()),
                     })
+                }
+                // Nothing in a container's steps lets the child say this.
+                Word::UserNamespace(_) => {
+                    Err(LaunchError::call("follow container init", Errno::EPROTO))
                 }
                 Word::Failed(at, text) => Err((self.explain)(at, &text)),
                 Word::Silence => return Err(self.died()),
@@ -204,6 +210,17 @@ fn tell(sync: BorrowedFd<'_>, gate: Gate) -> Result<(), LaunchError> {
     }
 }
 
+/// The user namespace of a child that has nothing else to say.
+pub(super) fn user_namespace(sync: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    match hear(sync, Instant::now() + CHILD_DEADLINE)? {
+        Word::UserNamespace(namespace) => Ok(namespace),
+        Word::Failed(at, _) => Err(Errno::from_raw(at.failure.code)),
+        // It was killed, for want of memory say.
+        Word::Silence => Err(Errno::ECHILD),
+        _ => Err(Errno::EPROTO),
+    }
+}
+
 /// Reads one message until the deadline: ETIMEDOUT after it.
 fn hear(sync: BorrowedFd<'_>, deadline: Instant) -> Result<Word, Errno> {
     let mut buffer = [0; Message::SIZE + Message::TEXT_MAX];
@@ -230,7 +247,10 @@ fn hear(sync: BorrowedFd<'_>, deadline: Instant) -> Result<Word, Errno> {
     let word = parse(message, &buffer[Message::SIZE..length]);
     match (word, descriptor) {
         (Some(Word::Phase(Phase::Filtered)), Some(listener)) => Ok(Word::Filtered(listener)),
-        (Some(Word::Phase(Phase::Filtered)) | None, _) => Err(Errno::EPROTO),
+        (Some(Word::Phase(Phase::UserNamespace)), Some(namespace)) => {
+            Ok(Word::UserNamespace(namespace))
+        }
+        (Some(Word::Phase(Phase::Filtered | Phase::UserNamespace)) | None, _) => Err(Errno::EPROTO),
         (Some(word), _) => Ok(word),
     }
 }
@@ -244,6 +264,7 @@ fn parse(message: Message, text: &[u8]) -> Option<Word> {
                 Phase::Ready,
                 Phase::Executing,
                 Phase::Filtered,
+                Phase::UserNamespace,
             ];
             phases
                 .into_iter()

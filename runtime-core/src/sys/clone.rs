@@ -3,10 +3,57 @@
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
+use nix::sys::prctl;
 
 use super::Result;
+
+/// How many threads make a process that must be born undumpable, and whether this program has to
+/// become dumpable again after the last of them.
+static BEARING: Mutex<Bearing> = Mutex::new(Bearing {
+    threads: 0,
+    was_dumpable: false,
+});
+
+struct Bearing {
+    threads: usize,
+    was_dumpable: bool,
+}
+
+/// For as long as it lives this program is undumpable, and so is what it clones: prctl(2),
+/// PR_SET_DUMPABLE.
+///
+/// A user namespace is open to everyone who has the uid that made it and is in the namespace above
+/// (user_namespaces(7)). So user 0 of a container that sees the host's processes could, without any
+/// capability, trace a process that root has just cloned into a new one (ptrace(2)): the owner of
+/// the host's files, in the host's mounts. Its own first step would be too late: it can be seen
+/// before it runs.
+struct Undumpable;
+
+impl Undumpable {
+    fn new() -> Result<Self> {
+        let mut bearing = BEARING.lock().unwrap_or_else(PoisonError::into_inner);
+        if bearing.threads == 0 {
+            bearing.was_dumpable = prctl::get_dumpable()?;
+            prctl::set_dumpable(false)?;
+        }
+        bearing.threads += 1;
+        Ok(Self)
+    }
+}
+
+impl Drop for Undumpable {
+    fn drop(&mut self) {
+        let mut bearing = BEARING.lock().unwrap_or_else(PoisonError::into_inner);
+        bearing.threads -= 1;
+        if bearing.threads == 0 && bearing.was_dumpable {
+            // What was allowed a moment ago; and if not, the program is only better protected.
+            prctl::set_dumpable(true).ok();
+        }
+    }
+}
 
 /// Blocks every signal of this thread for as long as the guard lives, so that no handler of
 /// the embedding program runs in a new process before its handlers are reset.
@@ -54,6 +101,9 @@ fn before_exec() -> std::io::Result<()> {
 /// clone3(2) of a process that is a copy of this one; the child interprets `program` and
 /// never returns here.
 ///
+/// A child of root's in a new user namespace is born undumpable, and stays so until execve(2)
+/// unless a step says otherwise.
+///
 /// Gives the child's pid and, as the caller must ask for CLONE_PIDFD, its descriptor.
 pub(crate) fn clone_init(
     flags: u64,
@@ -73,6 +123,7 @@ pub(crate) fn clone_init(
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).map_err(|_| Errno::EBADF)?;
     }
+    let _undumpable = bears_undumpable(flags).then(Undumpable::new).transpose()?;
     let _blocked = SignalsBlocked::new();
     // SAFETY: without CLONE_VM and with no new stack the child goes on with its own copy of
     // this stack and of everything `program` borrows. It runs only `runtime_init::run`, which
@@ -87,6 +138,14 @@ pub(crate) fn clone_init(
         }
         Err(errno) => Err(Errno::from_raw(errno)),
     }
+}
+
+/// Whether a process with these namespaces is in reach of who has the caller's uid and is not to
+/// be: root's. Any other user's containers have user namespaces of their own, out of which nobody
+/// reaches one beside it; and the files of an undumpable process are not the user's, who could not
+/// write its id mappings.
+fn bears_undumpable(flags: u64) -> bool {
+    flags & libc::CLONE_NEWUSER as u64 != 0 && nix::unistd::geteuid().is_root()
 }
 
 /// Runs `make` in a forked process with a user and a mount namespace of its own, and gives the
@@ -158,6 +217,54 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    /// Whether user 0 without capabilities may look into a process.
+    fn opens_to_root_without_capabilities(pid: i32) -> bool {
+        let mut look = Command::new("setpriv");
+        look.args(["--inh-caps=-all", "--bounding-set=-all", "readlink"])
+            .arg(format!("/proc/{pid}/root"));
+        look.output().unwrap().status.success()
+    }
+
+    /// A child with these namespaces that waits for its end.
+    fn waiting_child(flags: u64) -> crate::process::Process {
+        let procfs = crate::procfs::Procfs::open().unwrap();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let steps = [runtime_init::Step::Await(runtime_init::Gate::Committed)];
+        let program = runtime_init::Program {
+            steps: &steps,
+            sync: theirs.as_raw_fd(),
+            proc: procfs.raw(),
+        };
+        let (pid, pidfd) = clone_init(flags, None, &program).unwrap();
+        // The child has a copy of this end as well.
+        drop(ours);
+        crate::process::Process::new(pid, pidfd)
+    }
+
+    #[test]
+    fn no_neighbour_looks_into_roots_child_in_a_new_user_namespace() {
+        let needed = [testkit::Fact::Root, testkit::Fact::Program("setpriv")];
+        if testkit::missing(&needed) {
+            return;
+        }
+        let was_dumpable = prctl::get_dumpable().unwrap();
+        let look = || {
+            for _ in 0..5 {
+                let child = waiting_child(libc::CLONE_NEWUSER as u64);
+                let opens = opens_to_root_without_capabilities(child.pid());
+                crate::launch::end(&child);
+                assert!(!opens);
+            }
+        };
+        // Several at once: the flag belongs to all of them.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(look);
+            }
+        });
+        assert_eq!(prctl::get_dumpable().unwrap(), was_dumpable);
+    }
 
     #[test]
     fn a_command_neither_ignores_nor_blocks_what_this_program_does() {
