@@ -42,6 +42,20 @@ pub(crate) fn heed_all_signals() {
     }
 }
 
+/// Has a command ignore every signal that can be ignored.
+pub(crate) fn ignore_all_signals(command: &mut Command) {
+    let ignore = || {
+        for number in 1..=64 {
+            // SAFETY: no handler of ours is installed. It fails for SIGKILL, SIGSTOP and those that
+            // the C library keeps.
+            let _before = unsafe { libc::signal(number, libc::SIG_IGN) };
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls and nothing else.
+    unsafe { command.pre_exec(ignore) };
+}
+
 /// ioprio_get(2) of this process.
 pub(crate) fn io_priority() -> Result<i64, Errno> {
     // SAFETY: three numbers; no memory of ours is read or written.

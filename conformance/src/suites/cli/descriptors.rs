@@ -1,5 +1,5 @@
 //! What goes over descriptors and environment: consoles, pidfds, preserved descriptors, socket
-//! activation, readiness.
+//! activation, readiness. And what else a caller has that a container has not: ignored signals.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
@@ -16,6 +16,9 @@ use crate::scene::Scene;
 
 const AREA: Area = Area("descriptors");
 const TERMINALS: &str = "runc's docs/terminals.md";
+const NOHUP: &str = "nohup(1) and sh(1)'s asynchronous lists, from which runc and crun are run";
+const HEEDS: &str = "What the runtime's caller ignores, a container's process does not: no signal is ignored or blocked.";
+const IGNORED: &str = "signals that the caller ignores";
 const DETACHES: [&str; 2] = ["create", "run"];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -81,9 +84,39 @@ pub(super) fn cases() -> Vec<Case> {
             are_three_and_four(&finish(&mut with_two_files(scene, &command), b"", LIMIT))
         }),
         AREA.case("socket-activation", "sd_listen_fds(3), which runc passes on", "LISTEN_FDS descriptors reach the container, with LISTEN_FDS and LISTEN_PID=1.", &["descriptor socket activation"], socket_activation),
+        AREA.case("run-by-a-caller-that-ignores-signals", NOHUP, HEEDS, &[IGNORED], |scene| {
+            let bundle = scene.bundle();
+            bundle.save();
+            let path = text(bundle.path());
+            heeds_all(scene, scene.runtime().command(&["run", "--bundle", &path, bundle.id()]))
+        }),
+        AREA.case("exec-by-a-caller-that-ignores-signals", NOHUP, HEEDS, &[IGNORED], |scene| {
+            let bundle = running(scene)?;
+            heeds_all(scene, scene.runtime().command(&["exec", bundle.id(), crate::bundle::PROBE, "inside", "report"]))
+        }),
         AREA.case("readiness", "sd_notify(3), which runc passes on", "With NOTIFY_SOCKET the container's READY=1 reaches it, and the pid of init as MAINPID; nothing else does.", &["environment NOTIFY_SOCKET"], readiness),
     ]);
     cases
+}
+
+/// A process that reports neither ignores nor blocks a signal, although the runtime is told to
+/// ignore all. 32 to 34 aside, which C libraries and Go keep for themselves.
+fn heeds_all(scene: &Scene<'_>, mut command: Command) -> Verdict {
+    const OF_LIBRARIES: u64 = 0b111 << 31;
+    crate::sys::ignore_all_signals(&mut command);
+    let seen = report(
+        &scene
+            .runtime()
+            .finish(&mut command, &["with signals ignored"]),
+    )?;
+    for what in ["SigIgn", "SigBlk"] {
+        let text = seen["status"][what].as_str().unwrap_or_default();
+        let Ok(mask) = u64::from_str_radix(text, 16) else {
+            return failed(what, text);
+        };
+        holds(mask & !OF_LIBRARIES == 0, &format!("{what} 0"), text)?;
+    }
+    Ok(())
 }
 
 fn detached(scene: &Scene<'_>, command: &str, flags: &[&str], bundle: &Bundle) -> Finished {

@@ -300,14 +300,15 @@ pub const TEXTS: [&str; 25] = [
     "text OOM-killed",
 ];
 
-/// Descriptors, environment, and what commands do beside what their flags say.
-pub const PROTOCOLS: [&str; 19] = [
+/// Descriptors, environment, signals, and what commands do beside what their flags say.
+pub const PROTOCOLS: [&str; 20] = [
     "descriptor console",
     "descriptor pidfd",
     "descriptor preserved",
     "descriptor socket activation",
     "environment NOTIFY_SOCKET",
     "environment XDG_RUNTIME_DIR",
+    "signals that the caller ignores",
     "annotation org.systemd.property",
     "pid file without a newline",
     "pid file of the caller's directory",
