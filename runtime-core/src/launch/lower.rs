@@ -215,6 +215,8 @@ fn arrive<'a>(
         steps.plain(Step::Await(Gate::IdsMapped), "wait for the id mappings");
     }
     if plan.namespaces.has(NEWUSER) {
+        // The file for them is root's, whom the namespace may have no id for.
+        set_time_offsets(steps, plan);
         steps.plain(
             Step::BecomeRoot {
                 set_groups: plan.process.set_groups,
@@ -234,14 +236,20 @@ pub(super) fn take_descriptors<'a>(steps: &mut Steps<'a>, handles: Handles<'a>) 
     }
 }
 
+fn set_time_offsets<'a>(steps: &mut Steps<'a>, plan: &'a Plan) {
+    if let Some(offsets) = &plan.namespaces.time_offsets {
+        steps.plain(Step::TimeOffsets(offsets), "set the time offsets");
+    }
+}
+
 /// What the namespaces themselves need.
 fn prepare_namespaces<'a>(steps: &mut Steps<'a>, plan: &'a Plan) {
     let namespaces = &plan.namespaces;
     if namespaces.new & NEWCGROUP != 0 {
         steps.plain(Step::Unshare(NEWCGROUP), "make the cgroup namespace");
     }
-    if let Some(offsets) = &namespaces.time_offsets {
-        steps.plain(Step::TimeOffsets(offsets), "set the time offsets");
+    if !namespaces.has(NEWUSER) {
+        set_time_offsets(steps, plan);
     }
     steps.plain(Step::NewSession, "start a session");
     if let Some(name) = &plan.keyring {
