@@ -12,6 +12,9 @@
 //!
 //! The library never prints, never exits, reads neither the environment nor the working
 //! directory, and installs no signal handler. What it needs comes in as a value.
+//!
+//! It waits for its children, so the program must not ignore SIGCHLD, which makes the kernel forget
+//! them. A program of root's is undumpable (prctl(2)) while it clones into a new user namespace.
 #![cfg_attr(not(test), deny(unsafe_code))]
 
 pub mod bundle;

@@ -98,7 +98,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("status: NSpid", "runc has made more processes before"),
     (
         "SigIgn",
-        "both pass on what the caller ignores, but Go takes signal 33 for itself",
+        "runc passes on what the caller ignores of the signals that C libraries keep, and Go takes 33 for itself",
     ),
     (
         "only tare: files: ",
