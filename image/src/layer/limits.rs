@@ -18,7 +18,8 @@ pub struct Limits {
     pub entries: u64,
     /// A file's size, in bytes, holes included.
     pub file_bytes: u64,
-    /// Memory that a zstd frame may need, in bytes.
+    /// The largest window that a zstd frame may have, in bytes. A large one is decompressed alone
+    /// in its process, and takes twice its size of memory.
     pub zstd_window_bytes: u64,
     /// Memory for names that must be kept until the layer's end, in bytes: of directories that
     /// the archive doesn't name, of links to lower layers.
@@ -33,7 +34,8 @@ impl Default for Limits {
             ratio_counts_from: 4 << 30,
             entries: 2 << 20,
             file_bytes: 16 << 40,
-            zstd_window_bytes: 32 << 20,
+            // As the program zstd has it, so `--ultra -22` and `--long` are read.
+            zstd_window_bytes: 128 << 20,
             kept_bytes: 16 << 20,
         }
     }

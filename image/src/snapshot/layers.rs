@@ -20,10 +20,6 @@ use crate::progress::{Event, Progress, Work};
 use crate::registry::lock;
 use crate::store::Store;
 
-/// How many layers at once where one is compressed by zstd: each needs twice its window, which is
-/// 8 MiB in most.
-const MOST_ZSTD: usize = 2;
-
 /// How layers are unpacked.
 #[derive(Clone, Debug)]
 pub struct UnpackOptions {
@@ -191,12 +187,7 @@ impl Snapshots {
             *lock(&results[index]) = Some(applied);
             Ok(())
         };
-        let is_zstd = |layer: &Missing<'_>| layer.compression == Compression::Zstd;
-        let threads = match missing.iter().any(is_zstd) {
-            true => options.parallel.min(MOST_ZSTD),
-            false => options.parallel,
-        };
-        parallel::each(order, threads, &AtomicBool::new(false), apply)?;
+        parallel::each(order, options.parallel, &AtomicBool::new(false), apply)?;
         let results = results.into_iter();
         let applied: Option<Vec<Applied>> = results
             .map(|slot| slot.into_inner().unwrap_or_default())

@@ -1,6 +1,7 @@
 //! Compressed streams, read to their very end.
 
 mod gzip;
+mod windows;
 mod zstd;
 
 use std::io::{self, BufRead, BufReader, Read};

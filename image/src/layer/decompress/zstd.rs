@@ -4,18 +4,25 @@ use std::io::{BufRead, Read};
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::windows::{Share, WINDOWS};
 use super::{corrupt, mislabelled, ready, skip_zeros};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(in super::super) struct Zstd<R> {
     source: R,
     decoder: FrameDecoder,
+    /// The memory that the decoder uses.
+    share: Option<Share<'static>>,
     is_in_frame: bool,
     is_first: bool,
     window_bytes: u64,
 }
 
 const MAGIC: u32 = 0xfd2f_b528;
+/// What comes out of one block at most.
+const BLOCK: u64 = 128 << 10;
+/// A decoder that has done a frame refuses a further one with a larger window; a new one doesn't.
+const MOST_REUSED: u64 = 100 << 20;
 const SKIPPABLE: std::ops::RangeInclusive<u32> = 0x184d_2a50..=0x184d_2a5f;
 
 impl<R: BufRead> Zstd<R> {
@@ -23,6 +30,7 @@ impl<R: BufRead> Zstd<R> {
         Self {
             source,
             decoder: FrameDecoder::new(),
+            share: None,
             is_in_frame: false,
             is_first: true,
             window_bytes,
@@ -106,10 +114,28 @@ impl<R: BufRead> Zstd<R> {
         if window > self.window_bytes {
             return Err(self.too_much_memory(window));
         }
+        self.make_room(window)?;
         let source = (&header[..length]).chain(&mut self.source);
         self.decoder
             .reset(source)
             .map_err(|error| corrupt("zstd", error))
+    }
+
+    /// Waits until there is memory for a window, unless there has been for as large a one.
+    fn make_room(&mut self, window: u64) -> Result<()> {
+        let bytes = memory_of(window);
+        let has_room = self
+            .share
+            .as_ref()
+            .is_some_and(|share| share.bytes() >= bytes);
+        if has_room && window <= MOST_REUSED {
+            return Ok(());
+        }
+        // The memory first, then the right to it.
+        self.decoder = FrameDecoder::new();
+        self.share = None;
+        self.share = Some(WINDOWS.take(bytes)?);
+        Ok(())
     }
 
     fn too_much_memory(&self, window: u64) -> Error {
@@ -117,7 +143,7 @@ impl<R: BufRead> Zstd<R> {
             ErrorKind::Unsupported,
             format!(
                 "the layer's zstd stream needs a window of {window} bytes of memory, more than \
-                 the limit of {} (compress it without --long and --ultra, or raise the limit)",
+                 the limit of {} (compress it again, without --long or with --long=27 at most)",
                 self.window_bytes
             ),
         )
@@ -186,6 +212,13 @@ fn little_endian(bytes: &[u8]) -> u64 {
         .iter()
         .rev()
         .fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// What a decoder needs for a window: a ring of the next power of two that has also room for
+/// what came out and was not taken yet.
+fn memory_of(window: u64) -> u64 {
+    let filled = window.saturating_add(2 * BLOCK);
+    filled.checked_next_power_of_two().unwrap_or(u64::MAX)
 }
 
 /// RFC 8878, 3.1.1.1.2: an exponent and eighths.
