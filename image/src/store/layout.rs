@@ -72,6 +72,7 @@ impl Layout {
             );
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
+        layout.see_to_reserve()?;
         Ok(layout)
     }
 
@@ -100,19 +101,39 @@ impl Layout {
         )
     }
 
+    /// As [`Self::lock_index`], unless somebody else has it.
+    pub(super) fn try_lock_index(&self) -> Result<Option<Lock>> {
+        match self.lock_index(Duration::ZERO) {
+            Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
+            lock => lock.map(Some),
+        }
+    }
+
     /// Puts a whole file of these bytes at `name` in the root, or leaves everything as it is.
-    /// The caller holds the lock on the index, so the temporary name is nobody else's.
+    /// The caller holds the lock on the index, so the temporary name is nobody else's. On a full
+    /// disk a file can be replaced by one that is no longer than it: see [`super::reserve`].
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         // A killed one may have left it.
         self.ingest.remove(name)?;
-        let written = self.write_new(name, bytes);
+        let mut is_full = false;
+        let written = match self.write_new(name, bytes) {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                is_full = true;
+                self.write_reserved(name, bytes, error)
+            }
+            written => written,
+        };
         let renamed = written.and_then(|()| self.ingest.rename(name, &self.root, name));
         if renamed.is_err() {
             // The error that is told is the first one.
             self.ingest.remove(name).ok();
         }
         renamed?;
-        self.root.sync()
+        self.root.sync()?;
+        if is_full {
+            self.fill_reserve()?;
+        }
+        Ok(())
     }
 
     fn write_new(&self, name: &str, bytes: &[u8]) -> Result<()> {

@@ -5,6 +5,7 @@
 //!                                reference as annotation; without it where there is no tag
 //! ROOT/blobs/ALGORITHM/HEX       content, whole and verified
 //! ROOT/ingest/                   content that is not whole yet
+//! ROOT/reserve                   blocks for an index.json on a full disk
 //! ROOT/locks/                    index: who changes index.json; lease: who needs content that
 //!                                no image refers to yet; gate: on the way to the latter
 //! ```
@@ -20,6 +21,7 @@ pub(crate) mod layout;
 mod lease;
 pub(crate) mod list;
 mod prune;
+mod reserve;
 mod resolve;
 pub(crate) mod tree;
 

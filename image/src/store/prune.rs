@@ -58,6 +58,7 @@ impl Store {
         }
         self.remove_others(&reached, &mut pruned)?;
         pruned.bytes += ingest::sweep(self, |_| true)?;
+        layout.fill_reserve()?;
         Ok(pruned)
     }
 
