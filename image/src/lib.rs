@@ -36,6 +36,7 @@ pub mod run;
 pub mod snapshot;
 pub mod store;
 mod volume;
+pub mod whole;
 
 pub use digest::Digest;
 pub use error::{Error, ErrorKind};

@@ -46,6 +46,11 @@ impl Context {
         Snapshots::open(&self.root, Snapshots::kind_for_this_process())
     }
 
+    /// Whether anything was ever unpacked here.
+    pub(crate) fn has_snapshots(&self) -> bool {
+        self.root.join("snapshots").symlink_metadata().is_ok()
+    }
+
     /// While it lives, nothing of the store is pruned.
     pub(crate) fn lease(&self) -> Result<Lease> {
         self.store.lease()

@@ -28,7 +28,8 @@ pub(crate) fn run(context: &Context, export: &Export) -> Result<()> {
         let root = active.mount_and_open(&options)?;
         archive::export(root.as_fd(), IdMaps::default(), out).map(drop)
     };
-    let written = with_private_mounts(|| write_archive(export.output.as_deref(), write));
+    let written =
+        with_private_mounts(|| write_archive(&context.store, export.output.as_deref(), write));
     active.remove()?;
     written
 }

@@ -40,6 +40,11 @@ pub(crate) fn prune(
         Untagged::Keep
     };
     let content = store.prune(untagged, |_| false)?;
+    image::whole::clear(store)?;
+    if !context.has_snapshots() {
+        // A full disk has no room for empty directories.
+        return Ok((content, PrunedSnapshots::default()));
+    }
     let snapshots = context.snapshots()?;
     let alone = store.lease_alone()?;
     let pruned = snapshots.prune(&chains(context)?)?;

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use image::archive::{Format, SaveOptions, save};
 use image::error::{Error, ErrorKind, Result};
+use image::store::Store;
+use image::whole;
 
-use super::unpack::partial_name;
 use crate::cli::arguments::{Save, SaveFormat};
 use crate::cli::context::Context;
 use crate::cli::output;
@@ -26,13 +27,14 @@ pub(crate) fn run(context: &Context, arguments: &Save) -> Result<()> {
         only: arguments.platform.as_deref().map(str::parse).transpose()?,
         ..SaveOptions::default()
     };
-    write_archive(arguments.output.as_deref(), |out| {
+    write_archive(&context.store, arguments.output.as_deref(), |out| {
         save(&context.store, &images, out, &options, &*context.progress)
     })
 }
 
 /// Writes an archive to a path, or to the standard output.
 pub(super) fn write_archive(
+    store: &Store,
     path: Option<&Path>,
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
 ) -> Result<()> {
@@ -51,29 +53,10 @@ pub(super) fn write_archive(
         .symlink_metadata()
         .map_or(true, |metadata| metadata.is_file());
     if is_replaced {
-        write_and_rename(path, write)
+        whole::write_file(store, path, write)
     } else {
         write_in_place(path, write)
     }
-}
-
-/// Writes a file that has its name only when it is whole.
-fn write_and_rename(
-    path: &Path,
-    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
-) -> Result<()> {
-    let step = |error| Error::system(format!("write {}", path.display()), error);
-    let partial = partial_name(path)?;
-    let file = fs::File::create_new(&partial).map_err(step)?;
-    let mut out = BufWriter::new(file);
-    let written = write(&mut out)
-        .and_then(|()| out.flush().map_err(step))
-        .and_then(|()| out.get_ref().sync_all().map_err(step))
-        .and_then(|()| fs::rename(&partial, path).map_err(step));
-    if written.is_err() {
-        fs::remove_file(&partial).ok();
-    }
-    written
 }
 
 /// Writes into what is there and no file of its own: a device, a pipe, or what a link leads to.

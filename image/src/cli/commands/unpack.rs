@@ -1,12 +1,10 @@
 //! `tare image unpack`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use image::error::{Error, ErrorKind, Result};
+use image::error::Result;
 use image::snapshot::{Chain, Snapshots, Use};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
+use image::whole;
 
 use crate::cli::arguments::Unpack;
 use crate::cli::context::Context;
@@ -23,47 +21,16 @@ pub(crate) fn run(context: &Context, unpack: &Unpack) -> Result<()> {
         }
         return Ok(());
     };
-    copy(&snapshots, &chain, directory)
+    copy(context, &snapshots, &chain, directory)
 }
 
-/// Copies a root filesystem into a directory, which has its name only when it is whole: whoever
-/// kills this leaves something beside it that nobody takes for one.
-fn copy(snapshots: &Snapshots, chain: &Chain, directory: &Path) -> Result<()> {
-    let step = |error| Error::system(format!("make {}", directory.display()), error);
-    if directory.symlink_metadata().is_ok() {
-        return Err(step(Errno::EXIST.into()));
-    }
-    let partial = partial_name(directory)?;
-    fs::create_dir(&partial).map_err(step)?;
-    let name = format!("unpack-{}", std::process::id());
-    let copied = snapshots
-        .prepare(&name, chain, &Use::Process)
-        .and_then(|active| {
-            let copied = active.copy_to(&partial);
-            active.remove()?;
-            copied
-        })
-        .and_then(|()| {
-            match renameat_with(CWD, &partial, CWD, directory, RenameFlags::NOREPLACE) {
-                // A file system that can't tell.
-                Err(Errno::INVAL) => fs::rename(&partial, directory).map_err(step),
-                renamed => renamed.map_err(|errno| step(errno.into())),
-            }
-        });
-    if copied.is_err() {
-        // A part of a root filesystem is of no use to anyone.
-        fs::remove_dir_all(&partial).ok();
-    }
-    copied
-}
-
-/// A name beside a file or directory, for it as long as it isn't whole.
-pub(super) fn partial_name(path: &Path) -> Result<PathBuf> {
-    let Some(name) = path.file_name() else {
-        let message = format!("{} has no name of its own", path.display());
-        return Err(Error::new(ErrorKind::InvalidInput, message));
-    };
-    let mut name = name.to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    Ok(path.with_file_name(name))
+/// Copies a root filesystem into a directory, which has its name only when it is whole.
+fn copy(context: &Context, snapshots: &Snapshots, chain: &Chain, directory: &Path) -> Result<()> {
+    whole::make_directory(&context.store, directory, |partial| {
+        let name = format!("unpack-{}", std::process::id());
+        let active = snapshots.prepare(&name, chain, &Use::Process)?;
+        let copied = active.copy_to(partial);
+        active.remove()?;
+        copied
+    })
 }
