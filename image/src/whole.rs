@@ -41,9 +41,9 @@ pub fn write_file(
     path: &Path,
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
 ) -> Result<()> {
-    clear(store)?;
+    clear(store);
     let Some(file) = nameless_beside(path) else {
-        let partial = Partial::begin(store, path)?;
+        let partial = Partial::file_beside(path, store)?;
         let file = File::create_new(&partial.path).map_err(|error| failed("write", path, error))?;
         fill(&file, path, write)?;
         return partial.take_the_place_of(path);
@@ -51,7 +51,7 @@ pub fn write_file(
     fill(&file, path, write)?;
     match link(&file, path) {
         Err(Errno::EXIST) => {
-            let partial = Partial::begin(store, path)?;
+            let partial = Partial::file_beside(path, store)?;
             link(&file, &partial.path).map_err(|errno| failed("write", path, errno))?;
             partial.take_the_place_of(path)
         }
@@ -69,11 +69,12 @@ pub fn make_directory(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
-    clear(store)?;
+    clear(store);
     if path.symlink_metadata().is_ok() {
         return Err(failed("make", path, Errno::EXIST));
     }
-    let partial = Partial::begin(store, path)?;
+    let mut partial = Partial::beside(path, store)?;
+    partial.put_on_record()?;
     fs::create_dir(&partial.path).map_err(|error| failed("make", path, error))?;
     fill(&partial.path)?;
     match renameat_with(CWD, &partial.path, CWD, path, RenameFlags::NOREPLACE) {
@@ -85,19 +86,17 @@ pub fn make_directory(
 
 /// Removes what those have left who were killed while they wrote a file or made a directory.
 ///
-/// # Errors
-/// [`ErrorKind::System`] when the store's locks can't be read. What can't be removed stays on
-/// record.
-pub fn clear(store: &Store) -> Result<()> {
-    let locks = store.path().join("locks");
-    let entries = fs::read_dir(&locks).map_err(|error| failed("read", &locks, error))?;
+/// What can't be removed stays on record.
+pub fn clear(store: &Store) {
+    let Ok(entries) = fs::read_dir(store.path().join("locks")) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
         if let Some(random) = name.to_str().and_then(|name| name.strip_prefix(RECORD)) {
-            clear_record(&entry.path(), random)?;
+            clear_record(&entry.path(), random).ok();
         }
     }
-    Ok(())
 }
 
 fn clear_record(record: &Path, random: &str) -> Result<()> {
@@ -134,12 +133,13 @@ fn is_missing(path: &Path) -> bool {
 struct Partial {
     path: PathBuf,
     record: PathBuf,
-    _lock: Option<Lock>,
+    /// Of the record.
+    lock: Option<Lock>,
 }
 
 impl Partial {
     /// A name beside `target`, which nothing has yet.
-    fn begin(store: &Store, target: &Path) -> Result<Self> {
+    fn beside(target: &Path, store: &Store) -> Result<Self> {
         let Some(name) = target.file_name() else {
             let message = format!("{} has no name of its own", target.display());
             return Err(Error::new(ErrorKind::InvalidInput, message));
@@ -147,24 +147,25 @@ impl Partial {
         let random = format!("{:016x}", RandomState::new().build_hasher().finish());
         let mut name = name.to_owned();
         name.push(suffix(&random));
-        let path = std::path::absolute(target.with_file_name(name))
-            .map_err(|error| failed("find", target, error))?;
-        let record = store.path().join("locks").join(format!("{RECORD}{random}"));
-        let mut partial = Self {
-            path,
-            record,
-            _lock: None,
-        };
-        match partial.put_on_record() {
-            // The store's disk is full, and perhaps it is to be saved to another one.
-            Err(error) if error.kind() != ErrorKind::NoSpace => Err(error),
-            _ => Ok(partial),
-        }
+        Ok(Self {
+            path: std::path::absolute(target.with_file_name(name))
+                .map_err(|error| failed("find", target, error))?,
+            record: store.path().join("locks").join(format!("{RECORD}{random}")),
+            lock: None,
+        })
+    }
+
+    /// The same for a file, on record if that can be: the store's disk may be full, or only be
+    /// read, and what is in it still be saved to another one.
+    fn file_beside(target: &Path, store: &Store) -> Result<Self> {
+        let mut partial = Self::beside(target, store)?;
+        partial.put_on_record().ok();
+        Ok(partial)
     }
 
     fn put_on_record(&mut self) -> Result<()> {
         let lock = Lock::take(&self.record, Share::Exclusive, Duration::from_secs(5))?;
-        self._lock = Some(lock);
+        self.lock = Some(lock);
         fs::write(&self.record, self.path.as_os_str().as_bytes())
             .map_err(|error| failed("write", &self.record, error))
     }
@@ -279,19 +280,24 @@ mod tests {
         let (_directory, store, out) = scene();
         fs::write(out.join("x.partial"), "a user's own").expect("written");
         fs::create_dir(out.join("tree.0123456789abcdef.partial")).expect("made");
-        let left = Partial::begin(&store, &out.join("tree")).expect("begun");
+        let on_record = |name: &str| {
+            let mut partial = Partial::beside(&out.join(name), &store).expect("begun");
+            partial.put_on_record().expect("written");
+            partial
+        };
+        let left = on_record("tree");
         fs::create_dir_all(left.path.join("etc")).expect("made");
         // As a killed process leaves it: nothing is removed, and the lock is gone.
         let mut left = std::mem::ManuallyDrop::new(left);
-        let works = Partial::begin(&store, &out.join("other")).expect("begun");
+        let works = on_record("other");
         fs::write(&works.path, "not whole").expect("written");
-        clear(&store).expect("cleared");
+        clear(&store);
         assert_eq!(names(&out).len(), 4, "somebody works on both");
-        drop(left._lock.take());
+        drop(left.lock.take());
         // A record of something that isn't named after it.
         let foreign = store.path().join("locks/partial.0000000000000000");
         fs::write(&foreign, out.join("x.partial").as_os_str().as_bytes()).expect("written");
-        clear(&store).expect("cleared");
+        clear(&store);
         let kept = names(&out);
         let expected = ["other.", "tree.0123456789abcdef.partial", "x.partial"];
         assert_eq!(kept.len(), 3, "{kept:?}");

@@ -131,7 +131,7 @@ impl Layout {
         renamed?;
         self.root.sync()?;
         if is_full {
-            self.fill_reserve()?;
+            self.fill_reserve();
         }
         Ok(())
     }

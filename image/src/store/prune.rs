@@ -58,7 +58,7 @@ impl Store {
         }
         self.remove_others(&reached, &mut pruned)?;
         pruned.bytes += ingest::sweep(self, |_| true)?;
-        layout.fill_reserve()?;
+        layout.fill_reserve();
         Ok(pruned)
     }
 

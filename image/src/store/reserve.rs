@@ -16,7 +16,7 @@ use std::io::Write;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::layout::{INDEX, Layout};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 const RESERVE: &str = "reserve";
 const BLOCK: u64 = 4096;
@@ -28,10 +28,11 @@ impl Layout {
     /// far as there is room. It is no error if there is none.
     pub(super) fn see_to_reserve(&self) -> Result<()> {
         let size = self.root.size_of(RESERVE)?;
+        // A store on a disk that can only be read is one, too.
         if size.unwrap_or(0) < self.reserve_wanted()?
-            && let Some(_lock) = self.try_lock_index()?
+            && let Ok(Some(_lock)) = self.try_lock_index()
         {
-            self.fill_reserve()?;
+            self.fill_reserve();
         }
         Ok(())
     }
@@ -55,14 +56,14 @@ impl Layout {
         file.sync_all().map_err(failed)
     }
 
-    /// Allocates what is wanted, or else a half of it, and so on. The caller holds the lock on the
-    /// index.
-    pub(super) fn fill_reserve(&self) -> Result<()> {
-        let file = match self.root.file_to_write(RESERVE) {
-            // Not even a name can be had.
-            Err(error) if error.kind() == ErrorKind::NoSpace => return Ok(()),
-            file => file?,
-        };
+    /// Allocates what is wanted, or else a half of it, and so on: what can't be had is missing when
+    /// it is needed, and that is told then. The caller holds the lock on the index.
+    pub(super) fn fill_reserve(&self) {
+        self.allocate_reserve().ok();
+    }
+
+    fn allocate_reserve(&self) -> Result<()> {
+        let file = self.root.file_to_write(RESERVE)?;
         let before = length(&file);
         let mut wanted = self.reserve_wanted()?;
         while wanted > before {
