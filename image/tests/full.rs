@@ -79,7 +79,7 @@ fn on_a_full_disk(kind: &str) {
     private.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT]);
     private.args(["sh", kind]).arg(mount).arg(archive);
     private.arg(env!("CARGO_BIN_EXE_tare-image"));
-    finish(&mut private, DEADLINE).success();
+    finish(&mut private, DEADLINE).succeeded();
     place.finish();
 }
 
