@@ -16,6 +16,14 @@ use image::registry::settings::Ranges;
     max_term_width = 100
 )]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Globals {
     /// The directory with all images [default: /var/lib/tare/image, of a user
     /// $XDG_DATA_HOME/tare/image]
     #[arg(long, value_name = "DIR")]
@@ -26,8 +34,6 @@ pub(crate) struct Arguments {
     /// Show nothing but results and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-    #[command(subcommand)]
-    pub(crate) command: Command,
 }
 
 /// How progress is shown.

@@ -11,7 +11,7 @@ use image::progress::Progress;
 use image::snapshot::{Chain, Snapshots, UnpackOptions};
 use image::store::{Image, Lease, Store};
 
-use super::arguments::Arguments;
+use super::arguments::Globals;
 use super::{output, progress};
 
 /// How long another process may keep a lock.
@@ -30,15 +30,15 @@ pub(crate) struct Parts {
 }
 
 impl Context {
-    pub(crate) fn open(arguments: &Arguments) -> Result<Self> {
-        let root = match &arguments.root {
+    pub(crate) fn open(globals: &Globals) -> Result<Self> {
+        let root = match &globals.root {
             Some(root) => root.clone(),
             None => default_root()?,
         };
         Ok(Self {
             store: Store::open_patiently(&root, PATIENCE)?,
             root,
-            progress: progress::open(arguments.progress, arguments.quiet),
+            progress: progress::open(globals.progress, globals.quiet),
         })
     }
 

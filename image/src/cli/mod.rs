@@ -5,13 +5,13 @@ mod child;
 mod commands;
 mod context;
 mod output;
+mod parser;
 mod progress;
 mod rootless;
 mod sys;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use image::error::Result;
 
 use arguments::{Arguments, Command};
@@ -22,7 +22,7 @@ pub(crate) fn run() -> ExitCode {
     if let Err(error) = rootless::enter_if_asked() {
         return fail(&error);
     }
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parser::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help goes to the standard output and is no error.
@@ -45,7 +45,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     if handles_owners(&arguments.command) && rootless::is_needed() {
         return rootless::start_again();
     }
-    let context = Context::open(arguments)?;
+    let context = Context::open(&arguments.globals)?;
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
     match &arguments.command {
         Command::Pull(pull) => done(commands::pull::run(&context, pull)),
