@@ -76,8 +76,11 @@ impl Snapshots {
         for name in PARTS {
             // Without a slash at its end, which would follow a link.
             let path: PathBuf = snapshots.directory.join(name).components().collect();
-            make_directory(&path)?;
-            check_own(&path)?;
+            if !check_own(&path)? {
+                make_directory(&path)?;
+                // Unless somebody else was faster.
+                check_own(&path)?;
+            }
         }
         snapshots.settle_kind()?;
         snapshots.settle_unsynced()?;
@@ -155,15 +158,19 @@ pub(crate) fn open_directory(path: &Path) -> Result<fs::File> {
     fs::File::open(path).map_err(|error| Error::system(format!("open {}", path.display()), error))
 }
 
-/// What is in these directories is used unseen, and removed: nobody else may have made them.
-fn check_own(path: &Path) -> Result<()> {
+/// What is in these directories is used unseen, and removed: nobody else may have made them. Says
+/// whether it is there.
+fn check_own(path: &Path) -> Result<bool> {
     let refuse = |why: &str| {
         let message = format!("{} {why}", path.display());
         let error = Error::new(ErrorKind::Corrupt, message);
         Err(error.advise("was it made by somebody else? Remove it: layers are unpacked again"))
     };
-    let metadata = fs::symlink_metadata(path)
-        .map_err(|error| Error::system(format!("look at {}", path.display()), error))?;
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::system(format!("look at {}", path.display()), error)),
+    };
     if !metadata.is_dir() {
         return refuse("is not a directory");
     }
@@ -173,7 +180,7 @@ fn check_own(path: &Path) -> Result<()> {
     if metadata.mode() & 0o022 != 0 {
         return refuse("can be written by others");
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Makes a directory, and those on the way to it, for the process's own user alone.

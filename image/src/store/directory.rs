@@ -59,6 +59,10 @@ impl Directory {
 
     /// The directory `name` in it, made with `mode` if it is missing.
     pub(crate) fn make(&self, name: &str, mode: u32) -> Result<Self> {
+        // It is there as a rule.
+        if let Some(directory) = self.child(name)? {
+            return Ok(directory);
+        }
         match fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(self.failed("make directory", name, errno)),
