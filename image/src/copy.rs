@@ -66,8 +66,7 @@ impl Copy<'_> {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         self.children(&root, 0)?;
-        let version = to.tag().map_or_else(|| digest.to_string(), str::to_owned);
-        self.put(&version, &root)?;
+        self.put(to.tag().as_slice(), &root)?;
         Ok(root.descriptor)
     }
 
@@ -107,13 +106,13 @@ impl Copy<'_> {
         }
         let child = self.source.manifest(entry)?;
         self.children(&child, depth + 1)?;
-        self.put(&child.descriptor.digest.to_string(), &child)
+        self.put(&[], &child)
     }
 
-    fn put(&self, version: &str, fetched: &Fetched) -> Result<()> {
+    fn put(&self, tags: &[&str], fetched: &Fetched) -> Result<()> {
         crate::push::put(
             &self.target,
-            version,
+            tags,
             &fetched.descriptor,
             &fetched.bytes,
             &fetched.document,

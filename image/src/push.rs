@@ -57,20 +57,56 @@ pub fn push(
     options: &PushOptions,
     progress: &dyn Progress,
 ) -> Result<Descriptor> {
+    let references = std::slice::from_ref(reference);
+    push_all(client, store, descriptor, references, options, progress)
+}
+
+/// Pushes an image under several names of one repository. Afterwards all of them mean it; what
+/// it consists of is sent once, and its tags in one request, if the registry knows that.
+///
+/// # Errors
+/// As [`push`], but some of the tags may have been set; [`ErrorKind::InvalidInput`] when the
+/// names are not all of one repository, or when there is none.
+pub fn push_all(
+    client: &Client,
+    store: &Store,
+    descriptor: &Descriptor,
+    references: &[Reference],
+    options: &PushOptions,
+    progress: &dyn Progress,
+) -> Result<Descriptor> {
+    let first = first_of_one_repository(references)?;
     let push = Push {
-        repository: client.repository(reference, progress),
+        repository: client.repository(first, progress),
+        references,
         store,
         options,
         progress,
         stop: AtomicBool::new(false),
     };
-    let step = format!("push {}", reference.familiar());
-    push.run(descriptor, reference)
-        .map_err(|error| error.within(step))
+    let names: Vec<_> = references.iter().map(Reference::familiar).collect();
+    push.run(descriptor)
+        .map_err(|error| error.within(format!("push {}", names.join(", "))))
+}
+
+fn first_of_one_repository(references: &[Reference]) -> Result<&Reference> {
+    let Some(first) = references.first() else {
+        let message = "push: there is no name to push to";
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    };
+    match references.iter().find(|other| !other.is_beside(first)) {
+        None => Ok(first),
+        Some(other) => {
+            let message = format!("push: {other} and {first} are of different repositories");
+            Err(Error::new(ErrorKind::InvalidInput, message))
+        }
+    }
 }
 
 struct Push<'a> {
     repository: Repository<'a>,
+    /// All of this repository; at least one.
+    references: &'a [Reference],
     store: &'a Store,
     options: &'a PushOptions,
     progress: &'a dyn Progress,
@@ -85,28 +121,40 @@ struct Plan {
 }
 
 impl Push<'_> {
-    fn run(&self, descriptor: &Descriptor, reference: &Reference) -> Result<Descriptor> {
+    fn run(&self, descriptor: &Descriptor) -> Result<Descriptor> {
         let _lease = self.store.lease()?;
         let root = match &self.options.platform {
             None => descriptor.clone(),
             Some(platform) => self.store.manifest(descriptor, platform)?.0,
         };
-        if let Some(wanted) = reference.digest().filter(|wanted| **wanted != root.digest) {
+        let mut wanted = self.references.iter().filter_map(Reference::digest);
+        if let Some(wanted) = wanted.find(|wanted| **wanted != root.digest) {
             let message = format!("the target asks for {wanted}, but this is {}", root.digest);
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let mut plan = Plan::default();
         self.collect(&root, &mut plan, 0)?;
-        self.upload_all(plan.blobs.into_values().collect(), &self.mounts(reference)?)?;
-        let tag = reference.tag();
+        self.upload_all(plan.blobs.into_values().collect(), &self.mounts()?)?;
+        let tags = self.tags();
         for (descriptor, bytes, document) in &plan.manifests {
-            let version = match tag.filter(|_| descriptor.digest == root.digest) {
-                Some(tag) => tag.to_owned(),
-                None => descriptor.digest.to_string(),
+            let tags = match descriptor.digest == root.digest {
+                true => tags.as_slice(),
+                false => &[],
             };
-            put(&self.repository, &version, descriptor, bytes, document)?;
+            put(&self.repository, tags, descriptor, bytes, document)?;
         }
         Ok(root)
+    }
+
+    /// Each once, as they were given.
+    fn tags(&self) -> Vec<&str> {
+        let mut tags = Vec::new();
+        for tag in self.references.iter().filter_map(Reference::tag) {
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
+        tags
     }
 
     fn collect(&self, descriptor: &Descriptor, plan: &mut Plan, depth: u32) -> Result<()> {
@@ -160,12 +208,12 @@ impl Push<'_> {
 
     /// Which other repository of this registry has which blob, as far as the store knows: from
     /// there they need not be sent.
-    fn mounts(&self, reference: &Reference) -> Result<BTreeMap<Digest, String>> {
+    fn mounts(&self) -> Result<BTreeMap<Digest, String>> {
         let mut mounts = BTreeMap::new();
         for image in self.store.images()? {
             let Some(other) = image.reference.filter(|other| {
-                other.registry() == reference.registry()
-                    && other.repository() != reference.repository()
+                other.registry() == self.repository.registry()
+                    && other.repository() != self.repository.name()
             }) else {
                 continue;
             };
@@ -289,15 +337,16 @@ impl Source for Embedded {
     }
 }
 
-/// Gives a registry a manifest whose children it has, and tells it what the manifest is about.
+/// Gives a registry a manifest whose children it has, under these tags or its digest alone, and
+/// tells it what the manifest is about.
 pub(crate) fn put(
     repository: &Repository<'_>,
-    version: &str,
+    tags: &[&str],
     descriptor: &Descriptor,
     bytes: &[u8],
     document: &Document,
 ) -> Result<()> {
-    let accepted = repository.put_manifest(version, descriptor, bytes)?;
+    let accepted = repository.put_manifest(tags, descriptor, bytes)?;
     let (subject, artifact_type, annotations) = match document {
         Document::Manifest(manifest) => (
             &manifest.subject,

@@ -68,6 +68,12 @@ impl Reference {
         }
     }
 
+    /// Whether both are of one repository.
+    #[must_use]
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.registry == other.registry && self.repository == other.repository
+    }
+
     /// The shortest text that means the same: `busybox` for `docker.io/library/busybox`, the
     /// tag always shown.
     #[must_use]

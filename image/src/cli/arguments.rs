@@ -141,8 +141,9 @@ pub(crate) struct Pull {
 pub(crate) struct Push {
     /// The image
     pub(crate) image: String,
-    /// Where to; the image's own name where it is missing
-    pub(crate) destination: Option<String>,
+    /// Where to; the image's own name where it is missing. Several tags of one repository are
+    /// set at once, if the registry can do that
+    pub(crate) destinations: Vec<String>,
     /// Of an index: only the image for this machine
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,

@@ -134,7 +134,7 @@ impl Repository<'_> {
             Error::with_source(ErrorKind::InvalidInput, message, error)
         })?;
         let descriptor = Descriptor::of(MediaType::OciIndex, &bytes);
-        self.put_manifest(&referrers_tag(subject), &descriptor, &bytes)?;
+        self.put_manifest(&[&referrers_tag(subject)], &descriptor, &bytes)?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use ureq::http::Method;
 
 use super::answer::Answer;
-use super::exchange::{Body, Request};
+use super::exchange::Request;
 use super::problem;
 use super::repository::Repository;
 use super::send::Line;
@@ -40,13 +40,6 @@ pub enum Resolved {
     Said(Box<Descriptor>),
     /// The registry had to send the whole to say it.
     Fetched(Box<Fetched>),
-}
-
-/// What a registry said of a manifest that it took.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Accepted {
-    /// Whether it keeps the list of what is about another manifest itself.
-    pub(crate) knows_subject: bool,
 }
 
 pub(super) fn accept() -> String {
@@ -145,47 +138,6 @@ impl Repository<'_> {
             }
             _ => Err(problem::error(&step, answer)),
         }
-    }
-
-    /// Gives the registry a manifest, under a tag or its digest.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Denied`]; [`ErrorKind::Registry`] when it refuses, or has put down
-    /// something else.
-    pub(crate) fn put_manifest(
-        &self,
-        version: &str,
-        descriptor: &Descriptor,
-        bytes: &[u8],
-    ) -> Result<Accepted> {
-        let line = self.writer()?;
-        let step = format!(
-            "push manifest {}/{}:{version}",
-            self.registry(),
-            self.name()
-        );
-        let url = line
-            .endpoint
-            .url(self.name(), &format!("manifests/{version}"));
-        let request = Request::new(Method::PUT, url)
-            .header("Content-Type", descriptor.media_type.as_str())
-            .body(Body::Bytes(bytes));
-        let answer = line.send(&request)?;
-        if !matches!(answer.status, 200..=202) {
-            return Err(problem::error(&step, answer));
-        }
-        if let Some(digest) = said_digest(&answer)
-            && digest != descriptor.digest
-        {
-            let message = format!(
-                "{step}: the registry has put down {digest}, but {} was sent",
-                descriptor.digest
-            );
-            return Err(Error::new(ErrorKind::Registry, message));
-        }
-        Ok(Accepted {
-            knows_subject: answer.header("oci-subject").is_some(),
-        })
     }
 }
 
@@ -311,7 +263,7 @@ fn media_type(bytes: &[u8], said: Option<MediaType>, expected: Option<&Descripto
         .unwrap_or_else(|| MediaType::from(String::from("no media type")))
 }
 
-fn said_digest(answer: &Answer) -> Option<Digest> {
+pub(super) fn said_digest(answer: &Answer) -> Option<Digest> {
     answer.header("docker-content-digest")?.trim().parse().ok()
 }
 

@@ -28,6 +28,7 @@ mod manifests;
 mod pace;
 mod pieces;
 pub(crate) mod problem;
+mod put;
 mod range;
 mod read;
 mod repository;
