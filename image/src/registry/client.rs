@@ -222,7 +222,7 @@ impl Client {
     /// without credentials; one that speaks TLS says that this was wrong, or nothing at all.
     fn speaks_tls(&self, place: &Place) -> Result<bool> {
         let has_certificates = !place.tls.authorities.is_empty()
-            || place.tls.client.is_some()
+            || !place.tls.clients.is_empty()
             || place.tls.skip_verify;
         if has_certificates {
             return Ok(true);

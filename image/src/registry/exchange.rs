@@ -100,7 +100,7 @@ impl Home {
     ) -> Result<Self> {
         let timeouts = settings.timeouts;
         let connect = connect_timeout.unwrap_or(timeouts.connect);
-        let mut config = Agent::config_builder()
+        let config = Agent::config_builder()
             // Set even if it is none: ureq would look into the environment.
             .proxy(settings.proxies.on_the_way_to(&origin)?)
             .user_agent(&settings.user_agent)
@@ -115,11 +115,12 @@ impl Home {
             .timeout_recv_response(Some(timeouts.answer))
             .timeout_per_read(Some(timeouts.stall))
             .timeout_per_write(Some(timeouts.stall));
-        if origin.is_secure() {
-            config = config.tls_config(super::tls::config(settings, tls)?);
-        }
+        let agent = match origin.is_secure() {
+            true => super::tls::agent(config, settings, tls)?,
+            false => config.build().new_agent(),
+        };
         Ok(Self {
-            agent: config.build().new_agent(),
+            agent,
             origin,
             headers,
             has_answered: AtomicBool::new(false),

@@ -17,8 +17,10 @@
 
 mod answer;
 mod blobs;
+mod certificates;
 mod challenge;
 mod client;
+mod encrypted;
 mod exchange;
 mod explain;
 mod grants;

@@ -15,7 +15,8 @@ use crate::registry::url::{Origin, Url};
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
     /// Directories with one directory a registry (`host`, `host:port`, `host_port_`, `_default`),
-    /// which has a `hosts.toml`, or Docker's `*.crt` (authorities), `*.cert` and `*.key`.
+    /// which has a `hosts.toml`, or Docker's `*.crt` (authorities), `*.cert` and `*.key`. Of
+    /// several certificates that is shown which the server believes.
     pub directories: Vec<PathBuf>,
     /// Docker's `registry-mirrors`: URLs that are asked before `docker.io`.
     pub mirrors: Vec<String>,
@@ -74,8 +75,8 @@ pub(crate) struct Place {
 pub(crate) struct TlsFiles {
     /// Certificates of authorities, besides the system's.
     pub(crate) authorities: Vec<PathBuf>,
-    /// A certificate and its key, which may be one file.
-    pub(crate) client: Option<(PathBuf, PathBuf)>,
+    /// Certificates to show, and their keys; both may be one file. The server chooses.
+    pub(crate) clients: Vec<(PathBuf, PathBuf)>,
     pub(crate) skip_verify: bool,
 }
 
@@ -292,13 +293,7 @@ fn read_certificates(directory: &Path, files: &mut TlsFiles) -> Result<()> {
                     let message = format!("{}: there is no {}", path.display(), key.display());
                     return Err(Error::new(ErrorKind::InvalidInput, message));
                 }
-                if files.client.replace((path, key)).is_some() {
-                    let message = format!(
-                        "{}: more than one client certificate is not supported",
-                        directory.display()
-                    );
-                    return Err(Error::new(ErrorKind::Unsupported, message));
-                }
+                files.clients.push((path, key));
             }
             _ => {}
         }

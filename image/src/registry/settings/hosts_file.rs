@@ -60,7 +60,7 @@ impl HostsFile<'_> {
             place.tls.authorities.extend(self.paths("ca", &value)?);
         }
         if let Some(value) = table.remove("client") {
-            place.tls.client = Some(self.client(&value)?);
+            place.tls.clients = self.clients(&value)?;
         }
         if self.flag(&mut table, "skip_verify")? {
             place.tls.skip_verify = true;
@@ -108,27 +108,32 @@ impl HostsFile<'_> {
         }
     }
 
-    /// `"both.pem"`, `["both.pem"]`, or `[["a.cert", "a.key"]]`.
-    fn client(&self, value: &Value) -> Result<(PathBuf, PathBuf)> {
-        let several = "more than one client certificate is not supported";
+    /// `"both.pem"`, `["both.pem", …]`, or `[["a.cert", "a.key"], …]`.
+    fn clients(&self, value: &Value) -> Result<Vec<(PathBuf, PathBuf)>> {
         match value {
-            Value::Array(values) if values.len() > 1 => Err(self.wrong("client", several)),
-            Value::Array(values) => {
-                let only = values
-                    .first()
-                    .ok_or_else(|| self.wrong("client", "must not be empty"))?;
-                let files = self.paths("client", only)?;
-                match files.as_slice() {
-                    [both] => Ok((both.clone(), both.clone())),
-                    [certificate, key] => Ok((certificate.clone(), key.clone())),
-                    _ => Err(self.wrong("client", "must be a certificate and its key")),
-                }
+            Value::Array(values) if values.is_empty() => {
+                Err(self.wrong("client", "must not be empty"))
             }
-            value => {
-                let files = self.paths("client", value)?;
-                let both = files.into_iter().next().unwrap_or_default();
-                Ok((both.clone(), both))
-            }
+            Value::Array(values) => values.iter().map(|value| self.client(value)).collect(),
+            value => Ok(vec![self.client(value)?]),
+        }
+    }
+
+    /// A certificate and its key. A key without a name is in the certificate's file.
+    fn client(&self, value: &Value) -> Result<(PathBuf, PathBuf)> {
+        let files = match value {
+            Value::Array(pair) => pair
+                .iter()
+                .filter(|name| name.as_str() != Some(""))
+                .collect(),
+            value => vec![value],
+        };
+        let path = |value: &&Value| self.paths("client", value);
+        let files: Vec<_> = files.iter().map(path).collect::<Result<_>>()?;
+        match files.concat().as_slice() {
+            [both] => Ok((both.clone(), both.clone())),
+            [certificate, key] => Ok((certificate.clone(), key.clone())),
+            _ => Err(self.wrong("client", "must be a certificate and its key")),
         }
     }
 

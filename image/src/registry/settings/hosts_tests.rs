@@ -22,7 +22,7 @@ fn mirrors_stand_in_the_order_of_the_file_and_the_server_is_last() {
         [host."https://z.example:8443/sub"]
           capabilities = ["pull", "resolve"]
           ca = "z.crt"
-          client = [["c.cert", "/abs/c.key"]]
+          client = [["c.cert", "/abs/c.key"], "both.pem", ["own.pem", ""]]
           dial_timeout = "1500ms"
           [host."https://z.example:8443/sub".header]
             x-token = ["a", "b"]
@@ -48,8 +48,12 @@ fn mirrors_stand_in_the_order_of_the_file_and_the_server_is_last() {
     );
     let directory = root.path().join("docker.io");
     assert_eq!(places[0].tls.authorities, [directory.join("z.crt")]);
-    let client = Some((directory.join("c.cert"), PathBuf::from("/abs/c.key")));
-    assert_eq!(places[0].tls.client, client);
+    let clients = [
+        (directory.join("c.cert"), PathBuf::from("/abs/c.key")),
+        (directory.join("both.pem"), directory.join("both.pem")),
+        (directory.join("own.pem"), directory.join("own.pem")),
+    ];
+    assert_eq!(places[0].tls.clients, clients);
     assert_eq!(places[0].connect_timeout, Some(Duration::from_millis(1500)));
     assert_eq!(places[0].headers.len(), 2);
     assert_eq!(
@@ -120,7 +124,12 @@ fn what_is_not_understood_is_named() {
             "[host.\"https://m\"]\ndial_timeout = \"soon\"",
             "dial_timeout",
         ),
-        ("[host.\"https://m\"]\nclient = [\"a\", \"b\"]", "client"),
+        ("[host.\"https://m\"]\nclient = []", "client"),
+        ("[host.\"https://m\"]\nclient = [[\"\", \"\"]]", "client"),
+        (
+            "[host.\"https://m\"]\nclient = [[\"a\", \"b\", \"c\"]]",
+            "client",
+        ),
         ("[host", "hosts.toml"),
     ] {
         let (_root, hosts) = hosts("r.io", text);
@@ -135,7 +144,7 @@ fn docker_certificates_are_found_by_host_and_port() {
     let root = tempfile::tempdir().expect("a directory");
     let directory = root.path().join("r.io:5000");
     std::fs::create_dir(&directory).expect("made");
-    for name in ["ca.crt", "me.cert", "me.key", "README"] {
+    for name in ["ca.crt", "me.cert", "me.key", "I.key", "I.cert", "README"] {
         std::fs::write(directory.join(name), "").expect("written");
     }
     let hosts = Hosts {
@@ -144,8 +153,11 @@ fn docker_certificates_are_found_by_host_and_port() {
     };
     let tls = hosts.tls("r.io:5000").expect("complete");
     assert_eq!(tls.authorities, [directory.join("ca.crt")]);
-    let client = Some((directory.join("me.cert"), directory.join("me.key")));
-    assert_eq!(tls.client, client);
+    let pair = |name: &str| {
+        let path = |kind: &str| directory.join(format!("{name}.{kind}"));
+        (path("cert"), path("key"))
+    };
+    assert_eq!(tls.clients, [pair("I"), pair("me")]);
     assert_eq!(hosts.tls("r.io").expect("none"), TlsFiles::default());
 
     std::fs::remove_file(directory.join("me.key")).expect("removed");
