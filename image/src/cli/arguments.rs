@@ -155,11 +155,16 @@ pub(crate) struct Push {
 pub(crate) struct List {
     /// Only these
     pub(crate) filter: Option<String>,
-    /// Show whole digests
+    /// Show whole digests; with --remote those of its tags, each of which it is asked for
     #[arg(long)]
     pub(crate) digests: bool,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+    /// The tags that this repository has in its registry, in place of images that are here
+    #[arg(long, value_name = "REPOSITORY")]
+    pub(crate) remote: Option<String>,
+    #[command(flatten, next_help_heading = "Options with --remote")]
+    pub(crate) registry: RegistryOptions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -219,6 +224,11 @@ pub(crate) struct Remove {
     /// Keep the content, for a later `prune`
     #[arg(long)]
     pub(crate) no_prune: bool,
+    /// In their registries, not here: a tag, or by its digest an image with all of its tags
+    #[arg(long, conflicts_with = "no_prune")]
+    pub(crate) remote: bool,
+    #[command(flatten, next_help_heading = "Options with --remote")]
+    pub(crate) registry: RegistryOptions,
 }
 
 #[derive(Args, Debug)]

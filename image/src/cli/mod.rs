@@ -79,10 +79,10 @@ fn handles_owners(command: &Command) -> bool {
         | Command::Unmount(_)
         | Command::Run(_)
         | Command::Prune(_)
-        | Command::Remove(_)
         | Command::Export(_)
         | Command::Diff(_) => true,
         Command::Pull(pull) => pull.unpack,
+        Command::Remove(remove) => !remove.remote,
         _ => false,
     }
 }

@@ -42,6 +42,17 @@ pub enum Resolved {
     Fetched(Box<Fetched>),
 }
 
+impl Resolved {
+    /// What the reference means.
+    #[must_use]
+    pub fn descriptor(self) -> Descriptor {
+        match self {
+            Self::Said(said) => *said,
+            Self::Fetched(fetched) => fetched.descriptor,
+        }
+    }
+}
+
 pub(super) fn accept() -> String {
     let names: Vec<&str> = ACCEPTED.iter().map(MediaType::as_str).collect();
     names.join(", ")

@@ -6,7 +6,7 @@ use image::error::Result;
 use image::store::Image;
 use serde_json::json;
 
-use super::time;
+use super::{remote, time};
 use crate::cli::arguments::{Format, List};
 use crate::cli::context::Context;
 use crate::cli::output;
@@ -22,6 +22,9 @@ struct Row {
 }
 
 pub(crate) fn run(context: &Context, list: &List) -> Result<()> {
+    if let Some(repository) = &list.remote {
+        return remote::list(context, list, repository);
+    }
     let images = context.store.images()?;
     let rows: Vec<Row> = images
         .into_iter()

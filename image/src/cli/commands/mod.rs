@@ -18,6 +18,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 mod referrers;
 pub(crate) mod registry;
+mod remote;
 pub(crate) mod remove;
 pub(crate) mod run;
 pub(crate) mod save;

@@ -50,10 +50,7 @@ fn subject(
     platform: Option<&str>,
 ) -> Result<Descriptor> {
     let Some(platform) = platform else {
-        return Ok(match repository.resolve(reference)? {
-            Resolved::Said(said) => *said,
-            Resolved::Fetched(fetched) => fetched.descriptor,
-        });
+        return repository.resolve(reference).map(Resolved::descriptor);
     };
     let platform: Platform = platform.parse()?;
     let fetched = repository.manifest_by_reference(reference)?;

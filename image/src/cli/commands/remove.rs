@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use image::error::{ErrorKind, Result};
 
-use super::prune;
+use super::{prune, remote};
 use crate::cli::arguments::Remove;
 use crate::cli::context::Context;
 use crate::cli::output;
@@ -13,6 +13,9 @@ use crate::cli::output;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(context: &Context, remove: &Remove) -> Result<()> {
+    if remove.remote {
+        return remote::remove(context, remove);
+    }
     for text in &remove.images {
         let image = context.store.find(text)?;
         match &image.reference {
