@@ -27,6 +27,7 @@ pub(crate) mod keep;
 pub mod proxies;
 pub mod registries;
 mod registries_file;
+mod registries_v1;
 pub mod roots;
 
 pub use credentials::{Credential, CredentialFile, Keyring};

@@ -1,13 +1,13 @@
-//! containers-registries.conf(5), version 2: what Podman, Buildah and Skopeo are told of
-//! registries, with its drop-ins.
+//! containers-registries.conf(5): what Podman, Buildah and Skopeo are told of registries, with its
+//! drop-ins.
 //!
 //! `[[registry]]` tables are honoured: `prefix`, `location`, `insecure`, `blocked`,
 //! `mirror-by-digest-only`, and mirrors with `pull-from-mirror`. As there, mirrors and other
 //! locations are for reading alone, and of several tables the one with the longest prefix counts.
 //!
 //! Not used are `unqualified-search-registries` and `[aliases]`: a name without a registry is
-//! docker.io's, whatever a file says, and that is told. Version 1, and keys that this version
-//! doesn't know, are refused: they may say that something is forbidden.
+//! docker.io's, whatever a file says, and that is told. Keys that this version doesn't know are
+//! refused: they may say that something is forbidden. Files of version 1 are read, too.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -136,11 +136,11 @@ impl RegistriesFiles {
         let mut registries = Registries::default();
         let first = self.file.clone().or(users).or_else(|| main(&self.system));
         if let Some(file) = first {
-            registries.add_file(&file)?;
+            registries.add_file(&file, false)?;
         }
         for directory in directories {
             for file in drop_ins(&directory.join("registries.conf.d"))? {
-                registries.add_file(&file)?;
+                registries.add_file(&file, true)?;
             }
         }
         Ok(registries)
@@ -176,10 +176,10 @@ impl Registries {
         fitting.max_by_key(|table| table.prefix.len())
     }
 
-    fn add_file(&mut self, path: &Path) -> Result<()> {
+    fn add_file(&mut self, path: &Path, is_drop_in: bool) -> Result<()> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Error::system(format!("read {}", path.display()), error))?;
-        let (tables, search) = Reader { path }.read(&text)?;
+        let (tables, search) = Reader { path, is_drop_in }.read(&text)?;
         for table in tables {
             self.tables.retain(|known| known.prefix != table.prefix);
             self.tables.push(table);

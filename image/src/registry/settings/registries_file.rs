@@ -10,6 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// One file.
 pub(super) struct Reader<'a> {
     pub(super) path: &'a Path,
+    /// Such a file may not be of version 1.
+    pub(super) is_drop_in: bool,
 }
 
 /// Known to others, and without effect here.
@@ -26,10 +28,8 @@ impl Reader<'_> {
         let mut whole: Toml = text
             .parse()
             .map_err(|error: toml::de::Error| self.wrong("", error.message()))?;
-        if whole.contains_key("registries") {
-            let why = "this is version 1 of the format, which is not supported: write \
-                       [[registry]] tables";
-            return Err(self.wrong("registries", why));
+        if let Some(old) = self.version_1(&mut whole)? {
+            return Ok(old);
         }
         UNUSED.iter().for_each(|key| drop(whole.remove(*key)));
         let search = whole
@@ -110,17 +110,22 @@ impl Reader<'_> {
         else {
             return Ok(None);
         };
+        self.place("location", &text).map(Some)
+    }
+
+    /// `host[:port][/path]`, the value of `key`.
+    pub(super) fn place(&self, key: &str, text: &str) -> Result<Location> {
         let text = text.trim_end_matches('/');
         let (registry, path) = text.split_once('/').unwrap_or((text, ""));
         let is_name = !registry.is_empty() && !text.contains("://") && !path.contains([':', '@']);
         if !is_name || registry.contains(['*', '@']) {
             let why = format!("{text:?} must be host[:port][/path], without a scheme or a tag");
-            return Err(self.wrong("location", &why));
+            return Err(self.wrong(key, &why));
         }
-        Ok(Some(Location {
+        Ok(Location {
             registry: registry.to_owned(),
             path: path.to_owned(),
-        }))
+        })
     }
 
     fn check_prefix(&self, prefix: &str) -> Result<()> {
@@ -154,7 +159,7 @@ impl Reader<'_> {
         }
     }
 
-    fn texts(&self, key: &str, value: Value) -> Result<Vec<String>> {
+    pub(super) fn texts(&self, key: &str, value: Value) -> Result<Vec<String>> {
         let wrong = || self.wrong(key, "must be a list of texts");
         let one = |value: &Value| Ok(value.as_str().ok_or_else(wrong)?.to_owned());
         value
@@ -181,14 +186,14 @@ impl Reader<'_> {
         }
     }
 
-    fn nothing_else(&self, table: &Toml) -> Result<()> {
+    pub(super) fn nothing_else(&self, table: &Toml) -> Result<()> {
         match table.keys().next() {
             Some(key) => Err(self.wrong(key, "not known to this version")),
             None => Ok(()),
         }
     }
 
-    fn wrong(&self, key: &str, why: &str) -> Error {
+    pub(super) fn wrong(&self, key: &str, why: &str) -> Error {
         let joint = if key.is_empty() { "" } else { ": " };
         let message = format!("{}: {key}{joint}{}", self.path.display(), why.trim());
         Error::new(ErrorKind::InvalidInput, message)

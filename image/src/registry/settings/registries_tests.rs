@@ -243,7 +243,6 @@ fn what_is_not_understood_is_named() {
     let mirror = "[[registry]]\nlocation = \"r.io\"\nmirror-by-digest-only = true\n\
                   [[registry.mirror]]\nlocation = \"m.io\"\n";
     for (text, word) in [
-        ("[registries.search]\nregistries = []", "version 1"),
         ("[[registry]]\ninsecure = true", "neither"),
         ("[[registry]]\nlocation = \"https://r.io\"", "location"),
         ("[[registry]]\nlocation = \"r.io/a:1\"", "location"),
@@ -279,4 +278,79 @@ fn what_is_not_understood_is_named() {
     }
     let read = one(mirror).expect("well-formed");
     assert_eq!(read.tables[0].mirrors[0].when, When::ByDigest);
+}
+
+#[test]
+fn version_1_is_read_as_what_it_means_in_version_2() {
+    let text = "[registries.search]\nregistries = [\"quay.io\"]\n\
+                [registries.insecure]\nregistries = [\"r.io:5000\", \"bad.io/x/\"]\n\
+                [registries.block]\nregistries = [\"bad.io/x\", \"worse.io\"]\n";
+    let read = one(text).expect("well-formed");
+    let of = |image: &str| {
+        let table = read.find(image)?;
+        assert!(table.mirrors.is_empty() && table.location.is_none());
+        Some((table.is_insecure, table.is_blocked))
+    };
+    assert_eq!(of("r.io:5000/a"), Some((true, false)));
+    assert_eq!(of("bad.io/x/a"), Some((true, true)));
+    assert_eq!(of("worse.io/a"), Some((false, true)));
+    assert_eq!(of("quay.io/a"), None);
+    assert!(read.searches.is_some());
+    let worse = read.find("worse.io/a").expect("there");
+    let error = worse.permit("worse.io/a").expect_err("blocked");
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+
+    // Lists that are there for their looks say nothing.
+    let empty = "registry = []\n[registries.search]\nregistries = [\"docker.io\"]\n\
+                 [registries.insecure]\n[registries.block]\nregistries = []\n";
+    let read = one(empty).expect("well-formed");
+    assert!(read.tables.is_empty() && read.searches.is_none());
+    let empty = format!("[registries.search]\nregistries = []\n{}", table("r.io"));
+    assert_eq!(one(&empty).expect("well-formed").tables.len(), 1);
+}
+
+#[test]
+fn version_1_stands_alone_and_in_the_main_file() {
+    let block = "[registries.block]\nregistries = [\"a.io\"]\n";
+    let search = "unqualified-search-registries = [\"docker.io\"]\n";
+    for (text, word) in [
+        (format!("{block}{}", table("r.io")), "registry of version 2"),
+        (
+            format!("{search}{block}"),
+            "unqualified-search-registries of",
+        ),
+        (
+            format!("short-name-mode = \"enforcing\"\n{block}"),
+            "short-name",
+        ),
+        ("[registries.blocked]\nregistries = []".into(), "blocked"),
+        ("[registries.block]\nregistry = []".into(), "registry"),
+        (
+            "[registries.block]\nregistries = \"a.io\"".into(),
+            "list of texts",
+        ),
+        ("[registries]\nblock = [\"a.io\"]".into(), "block"),
+        ("registries = [\"a.io\"]".into(), "must be a table"),
+        (
+            "[registries.block]\nregistries = [\"https://a.io\"]".into(),
+            "block: \"https://a.io\"",
+        ),
+        (
+            "[registries.insecure]\nregistries = [\"\"]".into(),
+            "insecure",
+        ),
+    ] {
+        let error = one(&text).expect_err(&text);
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    let scene = Scene::new(&[("etc/registries.conf.d/1.conf", block)]);
+    let error = scene.files().read().expect_err("a drop-in");
+    assert!(error.to_string().contains("drop-in"), "{error}");
+
+    let scene = Scene::new(&[
+        ("etc/registries.conf", block),
+        ("etc/registries.conf.d/1.conf", &table("r.io")),
+    ]);
+    assert_eq!(scene.prefixes(&scene.files()), ["a.io", "r.io"]);
 }
