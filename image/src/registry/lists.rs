@@ -112,15 +112,42 @@ impl Repository<'_> {
         })
     }
 
+    /// Whether the registry itself has a list of what is about a manifest.
+    pub(super) fn keeps_referrers(&self, subject: &Digest) -> Result<bool> {
+        let listed = self.listed_referrers(&self.writer()?, subject, None)?;
+        Ok(listed.is_some())
+    }
+
     /// Adds a manifest to the list of what is about `subject`, which a registry without the
     /// interface has at a tag. Two programs that do so at once can lose one of the entries:
     /// the interface was made since this can't be helped.
     pub(crate) fn add_tagged_referrer(&self, subject: &Digest, entry: Descriptor) -> Result<()> {
-        let mut manifests = self.tagged_referrers(subject)?;
+        let mut manifests = self.own_tagged_referrers(subject)?;
         if manifests.iter().any(|known| known.digest == entry.digest) {
             return Ok(());
         }
         manifests.push(entry);
+        self.put_tagged_referrers(subject, manifests)
+    }
+
+    /// Removes a manifest from that list, if it is in it.
+    pub(super) fn remove_tagged_referrer(&self, subject: &Digest, gone: &Digest) -> Result<()> {
+        let mut manifests = self.own_tagged_referrers(subject)?;
+        let count = manifests.len();
+        manifests.retain(|entry| entry.digest != *gone);
+        if manifests.len() == count {
+            return Ok(());
+        }
+        self.put_tagged_referrers(subject, manifests)
+    }
+
+    /// The list that is to be written anew: a mirror's could be an older one.
+    fn own_tagged_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let here = self.itself()?.unwrap_or(*self);
+        here.tagged_referrers(subject)
+    }
+
+    fn put_tagged_referrers(&self, subject: &Digest, manifests: Vec<Descriptor>) -> Result<()> {
         let index = Index {
             schema_version: 2,
             media_type: Some(MediaType::OciIndex),

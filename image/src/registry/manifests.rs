@@ -125,31 +125,6 @@ impl Repository<'_> {
             Err(error) => Err(error),
         }
     }
-
-    /// Removes what a reference means from the registry: with a digest the manifest under all
-    /// of its tags, else the tag. Its blobs are the registry's to clear away.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] when the registry removes nothing, or no tags.
-    pub fn delete(&self, reference: &Reference) -> Result<()> {
-        let line = self.deleter()?;
-        let step = format!("delete {reference}");
-        let path = format!("manifests/{}", reference.version());
-        let url = line.endpoint.url(self.name(), &path);
-        let answer = line.send(&Request::new(Method::DELETE, url))?;
-        match answer.status {
-            200..=204 => Ok(()),
-            // docker-registry calls a tag in this place an invalid digest.
-            400 | 405 => {
-                let error = problem::error(&step, answer);
-                let message = error.to_string();
-                let error = Error::with_source(ErrorKind::Unsupported, message, error);
-                Err(error
-                    .advise("many registries remove manifests by their digest only, or not at all"))
-            }
-            _ => Err(problem::error(&step, answer)),
-        }
-    }
 }
 
 /// What a place must be able to do. A digest needs nobody's word for what it means.

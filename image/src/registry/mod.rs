@@ -20,6 +20,7 @@ mod blobs;
 mod certificates;
 mod challenge;
 mod client;
+mod delete;
 mod encrypted;
 mod exchange;
 mod explain;
