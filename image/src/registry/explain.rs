@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustls::AlertDescription;
+
 use super::exchange::Broken;
 use super::settings::Timeouts;
 use crate::error::{Error, ErrorKind};
@@ -115,8 +117,51 @@ fn explain_tls(error: &rustls::Error, authority: &str) -> Explained {
         rustls::Error::InvalidMessage(_) => {
             " (it may speak plain HTTP, which only the configuration can permit)"
         }
+        rustls::Error::AlertReceived(alert) => advice_on(*alert),
         _ => "",
     };
     let message = format!("{authority}: TLS: {error}{advice}");
     Explained(ErrorKind::Unreachable, message, false)
+}
+
+/// What a server may want that ended the connection.
+fn advice_on(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateRequired => {
+            " (it wants to see a certificate, which belongs in certs.d, as NAME.cert and NAME.key)"
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::UnsupportedCertificate => {
+            " (it may want to see another certificate: those in certs.d are NAME.cert and NAME.key)"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_wants_a_certificate_is_explained() {
+        let told = |alert| {
+            let Explained(kind, message, may_pass) =
+                explain_tls(&rustls::Error::AlertReceived(alert), "r.io");
+            assert_eq!((kind, may_pass), (ErrorKind::Unreachable, false));
+            message
+        };
+        let required = told(AlertDescription::CertificateRequired);
+        assert!(
+            required.contains("wants to see a certificate"),
+            "{required}"
+        );
+        let unknown = told(AlertDescription::UnknownCA);
+        assert!(unknown.contains("another certificate"), "{unknown}");
+        let other = told(AlertDescription::DecodeError);
+        assert!(!other.contains("certs.d"), "{other}");
+    }
 }
