@@ -80,8 +80,9 @@ impl Settings {
     ///
     /// Credentials: `REGISTRY_AUTH_FILE` alone if it is set; else containers' auth.json below
     /// `XDG_RUNTIME_DIR` and `XDG_CONFIG_HOME`, then `DOCKER_CONFIG` or `~/.docker/config.json`.
-    /// Hosts: `/etc/containerd/certs.d`, `/etc/docker/certs.d`, `/etc/docker/daemon.json`; what Podman is told as
-    /// [`RegistriesFiles::from_variables`] says.
+    /// Hosts: `certs.d` in `/etc/containerd` and `/etc/docker`, and Podman's in `/etc/containers`
+    /// and in `containers` below `XDG_CONFIG_HOME` or `~/.config`; `/etc/docker/daemon.json`; what
+    /// else Podman is told as [`RegistriesFiles::from_variables`] says.
     #[must_use]
     pub fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
         let keyring = Keyring {
@@ -89,12 +90,16 @@ impl Settings {
             helpers: HelperEnvironment::from_variables(&get),
             ..Keyring::default()
         };
+        let registries = RegistriesFiles::from_variables(&get);
+        let mut directories = vec!["/etc/containerd".into(), "/etc/docker".into()];
+        directories.extend(registries.user.clone());
+        directories.extend(registries.system.clone());
+        let certificates = directories
+            .iter()
+            .map(|path: &PathBuf| path.join("certs.d"));
         let hosts = Hosts {
-            directories: vec![
-                "/etc/containerd/certs.d".into(),
-                "/etc/docker/certs.d".into(),
-            ],
-            registries: RegistriesFiles::from_variables(&get),
+            directories: certificates.collect(),
+            registries,
             docker_daemon: Some("/etc/docker/daemon.json".into()),
             ..Hosts::default()
         };
@@ -230,6 +235,14 @@ mod tests {
             "/home/u/.docker/config.json",
         ];
         assert_eq!(files, expected.map(Some));
+
+        let certificates = [
+            "/etc/containerd/certs.d",
+            "/etc/docker/certs.d",
+            "/home/u/.config/containers/certs.d",
+            "/etc/containers/certs.d",
+        ];
+        assert_eq!(settings.hosts.directories, certificates.map(PathBuf::from));
 
         let alone = Settings::from_variables(|name| {
             (name == "REGISTRY_AUTH_FILE").then(|| "/a.json".into())
