@@ -21,6 +21,7 @@ ext4)
 esac
 root=$mount/root
 store() { "$program" --root "$root" --quiet "$@"; }
+count() { store list | tail -n +2 | wc -l; }
 fail() { echo "$*" >&2; exit 20; }
 fill() {
     cat /dev/zero > "$mount/fill" 2>/dev/null || true
@@ -43,7 +44,7 @@ rm "$root/reserve"
 fill
 if store remove one 2> "$mount.said"; then fail "removed without any room"; fi
 grep -q ENOSPC "$mount.said" || fail "$(cat "$mount.said")"
-test "$(store list -q | wc -l)" = 3 || fail "$(store list)"
+test "$(count)" = 3 || fail "$(store list)"
 rm "$mount"/fill*
 
 # Any command makes it again.
@@ -53,7 +54,7 @@ fill
 store remove --no-prune one
 fill
 store remove --no-prune two
-test "$(store list -q | wc -l)" = 1 || fail "$(store list)"
+test "$(count)" = 1 || fail "$(store list)"
 test -s "$root/reserve" || fail "the reserve was used up"
 fill
 if store import "$archive" more 2> "$mount.said"; then fail "imported without any room"; fi
@@ -64,6 +65,12 @@ store prune --all
 test -z "$(ls "$root/blobs/sha256")" || fail "$(ls "$root/blobs/sha256")"
 rm "$mount"/fill*
 store import "$archive" again
+
+# Where nothing can be written there is no reserve, and reading goes on.
+rm "$root/reserve"
+mount -o remount,ro "$mount"
+test "$(count)" = 1 || fail "$(store list)"
+store save --output "$mount.tar" again
 "#;
 
 fn on_a_full_disk(kind: &str) {

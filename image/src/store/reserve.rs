@@ -89,3 +89,39 @@ impl Layout {
 fn length(file: &File) -> u64 {
     file.metadata().map_or(0, |found| found.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn the_reserve_becomes_a_list_that_is_no_longer_and_is_made_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().join("store");
+        let layout = Layout::open(&root, Duration::from_secs(5)).expect("a store");
+        let found = || root.join(RESERVE).metadata().expect("it is there");
+        let reserve = found();
+        assert!(reserve.blocks() * 512 >= LEAST, "its blocks are allocated");
+        let full = || Error::new(ErrorKind::NoSpace, "full");
+        let list = std::fs::read(root.join(INDEX)).expect("there");
+
+        let longer = [&list[..], b" "].concat();
+        let error = layout.write_reserved(INDEX, &longer, full());
+        assert_eq!(error.expect_err("it is longer").to_string(), "full");
+        assert_eq!(found().ino(), reserve.ino());
+
+        let written = layout.write_reserved(INDEX, &list, full());
+        written.expect("there are blocks for it");
+        let new = root.join("ingest").join(INDEX);
+        assert_eq!(std::fs::read(&new).expect("there"), list);
+        assert_eq!(new.metadata().expect("there").ino(), reserve.ino());
+        let error = layout.write_reserved(INDEX, &list, full());
+        assert_eq!(error.expect_err("it is used up").to_string(), "full");
+        layout.fill_reserve();
+        assert_eq!(found().len(), reserve.len());
+    }
+}
