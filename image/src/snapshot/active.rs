@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! active/<name>/
-//!   lock      held by whoever works with it; of a container in the foreground all its life
-//!   chain     the layers below, by ChainID, lowest first
-//!   use       who needs it when nobody holds the lock: `Use`
+//!   chain     the layers below, by ChainID, lowest first; its lock is held by whoever works
+//!             with it, for a container in the foreground all its life
+//!   use       who needs it when nobody holds the lock, unless that is nobody: `Use`
 //!   upper work    its changes, and overlayfs's workshop
 //!   lower/<n>     layers with mapped owners
 //!   rootfs    where it is mounted, or copied to
+//!   bundle        what a runtime is given; of a container in the foreground a mount, see `run`
 //!   volumes/<n>   data that the image asks to keep out of the changes
 //! ```
+//!
+//! A file system takes longer to make a file or directory than for nearly anything else that a
+//! start needs: so there is none that isn't needed.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -27,6 +31,9 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer;
 use crate::lock::{Lock, Share};
+
+/// The file with the layers below, and the lock.
+pub(super) const CHAIN: &str = "chain";
 
 /// One root filesystem with changes of its own, while this process works with it.
 #[derive(Debug)]
@@ -89,7 +96,7 @@ impl Snapshots {
             }
         }
         let lock = Lock::take(
-            &directory.join("lock"),
+            &directory.join(CHAIN),
             Share::Exclusive,
             Duration::from_secs(5),
         )?;
@@ -113,7 +120,7 @@ impl Snapshots {
         if !directory.is_dir() {
             return Err(no_such(name));
         }
-        let lock = Lock::try_take(&directory.join("lock"), Share::Exclusive)?
+        let lock = Lock::try_take(&directory.join(CHAIN), Share::Exclusive)?
             .ok_or_else(|| Error::new(ErrorKind::InUse, format!("a process works with {name}")))?;
         let chain = read_chain(&directory)?;
         Ok(Active {
@@ -217,6 +224,9 @@ impl Active {
         if options.native {
             return self.mount_copy(target, options);
         }
+        if target == self.rootfs() {
+            make_directory(target)?;
+        }
         let mut lowers = self.lowers();
         if !options.id_mappings.is_empty() {
             self.open_the_way(&options.id_mappings)?;
@@ -264,6 +274,7 @@ impl Active {
             let advice = "id mappings need overlayfs: leave --native out";
             return Err(Error::new(ErrorKind::Unsupported, message).advise(advice));
         }
+        make_directory(&self.rootfs())?;
         native::flatten(self, &self.rootfs())?;
         if target == self.rootfs() {
             return Ok(());
@@ -293,7 +304,10 @@ impl Active {
     /// [`ErrorKind::System`] when something can't be removed; what is left is out of the way, and
     /// [`Snapshots::prune`] tries again.
     pub fn remove(self) -> Result<()> {
-        self.snapshots.discard(&self.directory)
+        match prune::remove_in_place(&self.directory) {
+            Ok(()) => Ok(()),
+            Err(_) => self.snapshots.discard(&self.directory),
+        }
     }
 
     fn fill(&self, purpose: &Use) -> Result<()> {
@@ -304,13 +318,16 @@ impl Active {
             .iter()
             .map(|layer| format!("{layer}\n"))
             .collect();
-        write_use(&self.directory, purpose)?;
-        fs::write(self.directory.join("chain"), chain)
+        if *purpose != Use::Process {
+            write_use(&self.directory, purpose)?;
+        }
+        fs::write(self.directory.join(CHAIN), chain)
             .map_err(|error| Error::system(step(), error))?;
-        for name in ["upper", "work", "rootfs"] {
+        // The former gets its mode from the layer below.
+        for name in ["upper", "work"] {
             make_directory(&self.directory.join(name))?;
         }
-        set_mode(&self.upper(), 0o755)
+        Ok(())
     }
 
     /// Lets the root of a user namespace, who is nobody on the host, through to its own root
@@ -424,7 +441,7 @@ fn write_use(directory: &Path, purpose: &Use) -> Result<()> {
         .map_err(|error| Error::system(format!("write {}", path.display()), error))
 }
 
-/// One that can't be read is nobody's: its maker died before it had written it.
+/// One that isn't there is nobody's: it goes with its maker, or that died before it was written.
 pub(super) fn read_use(directory: &Path) -> Use {
     let text = fs::read_to_string(directory.join("use")).unwrap_or_default();
     let text = text.trim_end_matches('\n');
@@ -437,7 +454,7 @@ pub(super) fn read_use(directory: &Path) -> Use {
 
 /// The layers that it needs.
 pub(super) fn read_chain(directory: &Path) -> Result<Chain> {
-    let path = directory.join("chain");
+    let path = directory.join(CHAIN);
     match fs::read_to_string(&path) {
         Ok(text) => text
             .lines()

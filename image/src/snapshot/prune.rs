@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, DirEntry};
 use std::path::Path;
 
-use super::active::{Use, read_chain, read_use};
+use super::active::{CHAIN, Use, read_chain, read_use};
 use super::{Chain, Snapshots, file_name};
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Share};
@@ -93,6 +93,44 @@ impl Snapshots {
     }
 }
 
+/// Removes a root filesystem whose lock the caller holds, where it is. Whoever is killed meanwhile
+/// leaves one that nobody needs, which is removed by the next one who wants its name, or prunes.
+pub(super) fn remove_in_place(directory: &Path) -> Result<()> {
+    let step = |error| Error::system(format!("remove {}", directory.display()), error);
+    for entry in entries(directory)? {
+        if entry.file_name() == CHAIN {
+            continue;
+        }
+        match entry.file_type().map_err(step)?.is_dir() {
+            true => remove_directory(&entry.path())?,
+            false => fs::remove_file(entry.path()).map_err(step)?,
+        }
+    }
+    // Whoever comes between these two takes the lock of a new file, and removes the rest.
+    fs::remove_file(directory.join(CHAIN)).map_err(step)?;
+    match fs::remove_dir(directory) {
+        Err(error) if !is_in_other_hands(&error) => Err(step(error)),
+        _ => Ok(()),
+    }
+}
+
+fn is_in_other_hands(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
+    )
+}
+
+/// Removes a directory, which is empty as a rule, or else with all that is in it.
+fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => remove_tree(path),
+        Err(error) => Err(Error::system(format!("remove {}", path.display()), error)),
+        Ok(()) => Ok(()),
+    }
+}
+
 /// Removes a lock whose holder was killed before it had made the directory that it is for.
 fn remove_lone_lock(path: &Path) -> Result<()> {
     let is_lone = || !path.with_extension("").exists();
@@ -108,7 +146,7 @@ fn remove_lone_lock(path: &Path) -> Result<()> {
 
 /// Removes a root filesystem if nobody needs it, and says whether it did.
 pub(super) fn remove_if_abandoned(snapshots: &Snapshots, directory: &Path) -> Result<bool> {
-    let Some(lock) = Lock::try_take(&directory.join("lock"), Share::Exclusive)? else {
+    let Some(lock) = Lock::try_take(&directory.join(CHAIN), Share::Exclusive)? else {
         return Ok(false);
     };
     let is_needed = match read_use(directory) {
@@ -148,5 +186,74 @@ fn remove_tree(path: &Path) -> Result<()> {
             Err(Error::system(format!("remove {}", path.display()), error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshots(root: &Path) -> Snapshots {
+        Snapshots::open(root, Snapshots::kind_for_this_process()).expect("it is new")
+    }
+
+    #[test]
+    fn what_is_removed_leaves_nothing() {
+        let root = tempfile::tempdir().expect("a directory");
+        let snapshots = snapshots(root.path());
+        let none = Chain(Vec::new());
+        for purpose in [Use::Process, Use::Mount("/nowhere".into())] {
+            let active = snapshots
+                .prepare("one", &none, &purpose)
+                .expect("it is new");
+            fs::create_dir_all(active.upper().join("a/b")).expect("it is ours");
+            fs::write(active.upper().join("a/file"), "x").expect("it is ours");
+            std::os::unix::fs::symlink("/", active.upper().join("a/link")).expect("it is ours");
+            active.remove().expect("nothing is in the way");
+            for place in ["active", "new"] {
+                let left = entries(&snapshots.directory.join(place)).expect("it is there");
+                assert!(left.is_empty(), "{place}: {left:?}");
+            }
+        }
+    }
+
+    /// A removal that is killed anywhere is finished by whoever comes next.
+    #[test]
+    fn what_is_half_removed_is_in_nobodys_way() {
+        let root = tempfile::tempdir().expect("a directory");
+        let snapshots = snapshots(root.path());
+        let none = Chain(Vec::new());
+        let directory = snapshots.directory.join("active/one");
+        for left in [&["chain", "upper", "work"][..], &["upper"], &["chain"], &[]] {
+            let make = || {
+                fs::create_dir(&directory).expect("it is new");
+                for name in left {
+                    match *name {
+                        "chain" => fs::write(directory.join(name), "").expect("it is new"),
+                        _ => fs::create_dir(directory.join(name)).expect("it is new"),
+                    }
+                }
+            };
+            make();
+            let active = snapshots.prepare("one", &none, &Use::Process);
+            active
+                .expect("its maker is dead")
+                .remove()
+                .expect("it is ours");
+            make();
+            let pruned = snapshots.prune(&[]).expect("nobody is in the way");
+            assert_eq!((pruned.actives, directory.exists()), (1, false), "{left:?}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_works_with_stays() {
+        let root = tempfile::tempdir().expect("a directory");
+        let snapshots = snapshots(root.path());
+        let active = snapshots.prepare("one", &Chain(Vec::new()), &Use::Process);
+        let active = active.expect("it is new");
+        assert_eq!(snapshots.prune(&[]).expect("pruned").actives, 0);
+        assert!(active.upper().is_dir());
+        assert!(snapshots.take("one").is_err());
     }
 }
