@@ -20,13 +20,15 @@ struct Tag {
     digest: Option<Digest>,
 }
 
-/// Shows a repository's tags, in its registry's order.
+/// Shows a repository's tags, sorted: distribution-spec asks registries for that, in vain.
 pub(crate) fn list(context: &Context, list: &List, repository: &str) -> Result<()> {
     let reference = without_version(repository)?;
     let client = registry::client(&list.registry, &[reference.registry()])?;
     let remote = client.repository(&reference, &*context.progress);
+    let mut all = remote.tags()?;
+    all.sort();
     let mut tags = Vec::new();
-    for tag in remote.tags()? {
+    for tag in all {
         if list
             .filter
             .as_ref()
