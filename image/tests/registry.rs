@@ -325,6 +325,15 @@ fn encryption_needs_the_right_authority_and_may_need_a_certificate() {
         image.digest
     );
 
+    // Of several certificates that is shown which the registry believes.
+    let unknown = stranger.pair();
+    std::fs::write(place.join("a.cert"), &unknown.certificate).expect("written");
+    std::fs::write(place.join("a.key"), &unknown.key).expect("written");
+    let other = format!("{}/b:1", registry.name());
+    scene
+        .push(settings.clone(), &image, &other)
+        .expect("pushed");
+
     std::fs::write(place.join("ca.crt"), &stranger.certificate).expect("written");
     settings.hosts.skip_verify = vec![registry.name().to_owned()];
     fresh.pull(settings, &name).expect("nobody looks at it");
@@ -828,6 +837,19 @@ fn tags_are_listed_and_what_is_about_an_image_is_found() {
     assert_eq!(found[0].annotation("x"), Some("y"));
     let fetched = repository.manifest(&found[0]).expect("it is there");
     assert!(matches!(fetched.document, Document::Manifest(_)));
+
+    // What is removed is not in the list any more, and what was removed is not there.
+    let artifact = of.at(found[0].digest.clone());
+    repository.delete(&artifact).expect("removed");
+    let left = repository.referrers(&image.digest, None).expect("listed");
+    assert_eq!(left.len(), 1);
+    assert!(left.iter().all(|entry| entry.digest != found[0].digest));
+    let again = repository.delete(&artifact).expect_err("not there");
+    assert_eq!(again.kind(), ErrorKind::NotFound, "{again}");
+    let empty = Digest::of(b"{}");
+    repository.delete_blob(&empty).expect("removed");
+    let again = repository.delete_blob(&empty).expect_err("not there");
+    assert_eq!(again.kind(), ErrorKind::NotFound, "{again}");
 
     // A tag alone can't be removed from this registry, as from most.
     let by_tag = repository.delete(&of).expect_err("by its digest only");
