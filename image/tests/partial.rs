@@ -76,8 +76,8 @@ fn a_killed_archive_leaves_nothing() {
     let name = path.to_str().expect("text");
     for command in ["save", "export"] {
         let words = [command, "-o", name, "many"];
-        for round in 0..8_u64 {
-            kill_after(&place, &words, Duration::from_millis(15 * round));
+        for round in 0..4_u64 {
+            kill_after(&place, &words, Duration::from_millis(30 * round));
             if path.exists() {
                 fs::remove_file(&path).expect("it is ours");
             }
@@ -88,14 +88,16 @@ fn a_killed_archive_leaves_nothing() {
         place.must(&words);
         let whole = fs::read(&path).expect("it is there");
         assert_only(&out, &["it"]);
-        for round in 0..8_u64 {
-            kill_after(&place, &words, Duration::from_millis(15 * round));
+        for round in 0..4_u64 {
+            kill_after(&place, &words, Duration::from_millis(30 * round));
             assert_eq!(fs::read(&path).expect("it is there").len(), whole.len());
         }
         place.must(&words);
         assert_only(&out, &["it"]);
         fs::remove_file(&path).expect("it is ours");
     }
+    // What killed exports have mounted.
+    place.must(&["prune"]);
     place.finish();
 }
 

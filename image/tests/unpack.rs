@@ -164,8 +164,7 @@ fn a_full_disk_is_told_and_nothing_remains() {
     import_tree(&place, "many", 3000);
     let script =
         "mount -t tmpfs -o size=4m,mode=700 t \"$1/root/snapshots\" && shift && exec \"$@\"";
-    // The directory is there after any command that opens it.
-    place.must(&["prune"]);
+    fs::create_dir(place.path("root/snapshots")).expect("it is ours");
     let program = place.command(&["unpack", "many"]);
     let mut full = Command::new("unshare");
     full.args([
