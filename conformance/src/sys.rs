@@ -42,10 +42,11 @@ pub(crate) fn heed_all_signals() {
     }
 }
 
-/// Has a command ignore every signal that can be ignored.
+/// Has a command ignore every signal that can be ignored but SIGCHLD, without which it could not
+/// wait for its children.
 pub(crate) fn ignore_all_signals(command: &mut Command) {
     let ignore = || {
-        for number in 1..=64 {
+        for number in (1..=64).filter(|number| *number != libc::SIGCHLD) {
             // SAFETY: no handler of ours is installed. It fails for SIGKILL, SIGSTOP and those that
             // the C library keeps.
             let _before = unsafe { libc::signal(number, libc::SIG_IGN) };
