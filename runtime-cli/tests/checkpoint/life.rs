@@ -157,7 +157,7 @@ fn a_paused_container_can_be_saved() {
 fn a_terminal_comes_back() {
     needs!(Root, Criu, Program("script"));
     let script =
-        "echo ready; while read line; do echo got $line; test $line != end || exit 3; done";
+        "echo it-runs; while read line; do echo got $line; test $line != end || exit 3; done";
     let place = Place::new("cptty", |bundle| {
         bundle.script(script).set("/process/terminal", true.into())
     });
@@ -169,9 +169,11 @@ fn a_terminal_comes_back() {
         .stdout(std::fs::File::create(place.directory("first")).unwrap())
         .spawn()
         .unwrap();
-    place.wait_for_word("ready", &place.directory("first"));
+    place.wait_for_word("it-runs", &place.directory("first"));
     std::thread::sleep(Duration::from_millis(200));
-    place.checkpoint(&[]).succeeded();
+    let checkpoint = place.checkpoint(&[]);
+    let said = std::fs::read_to_string(place.directory("first")).unwrap();
+    assert_eq!(checkpoint.code, 0, "{checkpoint}\nit has said: {said}");
     drop(first.stdin.take());
     first.wait().unwrap();
 

@@ -80,7 +80,7 @@ pub(crate) fn measure(
         against(
             &format!("{bare}, one core, {by_crates}"),
             &rounds.on_one_core,
-            None,
+            than_floor,
         );
         let peak = rounds.peak_kib / 1024.0;
         rows.push(Row::limit(
