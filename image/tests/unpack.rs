@@ -80,10 +80,13 @@ fn after_a_power_failure_an_image_is_unpacked_again() {
         cd "$1"
         truncate -s 300M disk
         mkfs.ext4 -q disk
-        mkdir before after out
+        mkdir before after
         mount -o loop disk before
-        "$2" --quiet --root before/root import tree.tar many
-        "$2" --quiet --root before/root unpack many
+        "$2" --quiet --root before/root import tree.tar many > out
+        "$2" --quiet --root before/root unpack many > out
+        # Names are on the disk by this, and what files hold is not.
+        echo x > before/other
+        sync before/other
         cp disk crashed
         umount before
         mount -o loop crashed after
@@ -91,7 +94,7 @@ fn after_a_power_failure_an_image_is_unpacked_again() {
         for note in after/root/snapshots/unsynced/*; do
             mv "$note" "${note%/*}/00000000-0000-4000-8000-000000000000.1"
         done
-        "$2" --quiet --root after/root unpack many
+        "$2" --quiet --root after/root unpack many > out
         diff -r tree-2000 after/root/snapshots/layers/*/fs
         umount after
     "#;

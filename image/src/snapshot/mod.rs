@@ -22,7 +22,7 @@ mod prune;
 mod unsynced;
 
 use std::fs;
-use std::io::ErrorKind as IoErrorKind;
+use std::io::{ErrorKind as IoErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -121,9 +121,14 @@ impl Snapshots {
                 Err(Error::new(ErrorKind::Unsupported, message).advise(advice))
             }
             Err(error) if error.kind() == IoErrorKind::NotFound => {
-                // Whole or not at all, whoever else does the same at this moment.
+                // Whole or not at all, whoever else does the same at this moment, and whatever
+                // becomes of the machine.
                 let temporary = self.directory.join(format!("kind.{}", std::process::id()));
-                fs::write(&temporary, own)
+                fs::File::create(&temporary)
+                    .and_then(|mut file| {
+                        file.write_all(own.as_bytes())?;
+                        file.sync_all()
+                    })
                     .and_then(|()| fs::rename(&temporary, &path))
                     .map_err(|error| Error::system(step(), error))
             }
