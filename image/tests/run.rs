@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use testkit::{finish, needs};
 
-use self::place::Place;
+use self::place::{DEADLINE, Place};
 
 mod place;
 
@@ -73,6 +73,19 @@ fn a_containers_changes_go_with_it_and_its_image_stays_as_it_is() {
     assert!(!finished.stdout.contains("/new\n"), "{finished}");
     let finished = place.run(&["--read-only", "b", "touch", "/x"]);
     assert_ne!(finished.code, 0, "{finished}");
+    place.finish();
+}
+
+#[test]
+fn its_end_is_heard_though_the_caller_ignores_the_ends_of_children() {
+    needs!(Root);
+    let place = Place::new("imgdeaf");
+    place.import_busybox("b", &[]);
+    let run = place.run_command(&["b", "sh", "-c", "exit 7"]);
+    let mut deaf = std::process::Command::new("env");
+    deaf.arg("--ignore-signal").arg(run.get_program());
+    let finished = finish(deaf.args(run.get_args()), DEADLINE);
+    assert_eq!(finished.code, 7, "{finished}");
     place.finish();
 }
 

@@ -12,14 +12,17 @@ mod sys;
 
 use std::process::ExitCode;
 
-use image::error::Result;
+use image::error::{Error, Result};
 
 use arguments::{Arguments, Command};
 use context::Context;
 
 /// Runs the command line.
 pub(crate) fn run() -> ExitCode {
-    if let Err(error) = rootless::enter_if_asked() {
+    let begun = sys::hear_of_children()
+        .map_err(|error| Error::system("reset SIGCHLD", error))
+        .and_then(|()| rootless::enter_if_asked());
+    if let Err(error) = begun {
         return fail(&error);
     }
     let arguments = match parser::parse(std::env::args_os()) {
@@ -36,7 +39,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn fail(error: &image::Error) -> ExitCode {
+fn fail(error: &Error) -> ExitCode {
     output::error(error);
     ExitCode::FAILURE
 }

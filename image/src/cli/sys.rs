@@ -24,6 +24,15 @@ pub(crate) fn take_inherited(number: RawFd) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Lets this process hear how its children end: when whoever has started it ignores SIGCHLD, the
+/// kernel forgets them, wait(2)'s NOTES say, and every wait for one of them would fail.
+pub(crate) fn hear_of_children() -> io::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default disposition: no code of ours is ever called.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
 /// Lets the next program that is started inherit a descriptor.
 pub(crate) fn pass_on(number: RawFd) -> io::Result<()> {
     // SAFETY: the caller owns the descriptor and keeps it open over this call.
