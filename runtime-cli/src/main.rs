@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-mod allocator;
 mod command_line;
 mod commands;
 mod console;
@@ -38,7 +37,7 @@ mod terminal;
 mod user;
 
 #[global_allocator]
-static MEMORY: allocator::Arena = allocator::Arena::new();
+static MEMORY: arena::Arena = arena::Arena::new();
 
 fn main() -> ExitCode {
     let exit = match arguments() {

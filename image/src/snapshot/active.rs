@@ -8,7 +8,7 @@
 //!   upper work    its changes, and overlayfs's workshop
 //!   lower/<n>     layers with mapped owners
 //!   rootfs    where it is mounted, or copied to
-//!   bundle        what a runtime is given; of a container in the foreground a mount, see `run`
+//!   bundle        what a runtime is given
 //!   volumes/<n>   data that the image asks to keep out of the changes
 //! ```
 //!

@@ -1,9 +1,9 @@
 //! Memory for a program that lives for milliseconds.
 //!
 //! musl's allocator asks the kernel for a page for each new size of block and gives it back soon
-//! after: 80 system calls in one start. Most runs of this program need less than the arena here,
-//! which is part of the program's own zeroed memory, and never ask for more; what does not fit
-//! comes from the system's allocator, so a run that lives long stays as small as it would be.
+//! after: 80 system calls in one start. Most runs of `tare` and `tare-image` need less than the
+//! arena here, which is part of the program's own zeroed memory, and never ask for more; what does
+//! not fit comes from the system's allocator, so a run that lives long stays as small as it would be.
 
 #![allow(
     unsafe_code,
@@ -22,8 +22,10 @@ const ARENA_BYTES: usize = 256 * 1024;
 const LEAST_ALIGNMENT: usize = 16;
 
 /// An arena from which blocks are cut one after the other, in front of the system's allocator.
+///
+/// A program names one static of it its `#[global_allocator]`.
 #[derive(Debug)]
-pub(crate) struct Arena {
+pub struct Arena {
     memory: UnsafeCell<[u8; ARENA_BYTES]>,
     /// Where the free part begins.
     used: AtomicUsize,
@@ -34,7 +36,13 @@ pub(crate) struct Arena {
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    pub(crate) const fn new() -> Self {
+    /// An arena of which nothing is used. It is zeroed memory: no part of the program's file.
+    #[must_use]
+    #[expect(
+        clippy::new_without_default,
+        reason = "it is made for a static, which no Default can make"
+    )]
+    pub const fn new() -> Self {
         Self {
             memory: UnsafeCell::new([0; ARENA_BYTES]),
             used: AtomicUsize::new(0),
