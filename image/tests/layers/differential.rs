@@ -123,6 +123,16 @@ fn smuggled() -> Vec<u8> {
     Archive::new().file("smuggled", "payload").bytes
 }
 
+/// The size of the content that stands last, which is of one block, given in two octal digits.
+fn cut(archive: Archive, size: &[u8; 2]) -> Archive {
+    let mut bytes = archive.bytes;
+    let begin = bytes.len() - 1024;
+    let (header, _) = bytes[begin..].as_chunks_mut::<512>();
+    header[0][133..135].copy_from_slice(size);
+    sign(&mut header[0]);
+    Archive { bytes }
+}
+
 /// Archives that all readers agree on, and archives that some don't: by name.
 fn corpus() -> Vec<(&'static str, bool, Vec<u8>)> {
     let inner = smuggled();
@@ -338,6 +348,23 @@ fn corpus() -> Vec<(&'static str, bool, Vec<u8>)> {
             "long name with NUL",
             false,
             Archive::new().long(b'L', b"a\0b").file("x", "").end(),
+        ),
+        (
+            "long name that goes on after its end",
+            false,
+            cut(Archive::new().long(b'L', b"another/long/name"), b"20")
+                .file("x", "")
+                .end(),
+        ),
+        (
+            "records that go on after their end",
+            false,
+            cut(
+                Archive::new().pax(b'x', &[("path", b"name"), ("uid", b"77")]),
+                b"15",
+            )
+            .file("x", "")
+            .end(),
         ),
         (
             "empty long name",

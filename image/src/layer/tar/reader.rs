@@ -160,9 +160,26 @@ impl<R: BufRead> Reader<R> {
             data.extend_from_slice(bytes);
             self.consume(length);
         }
+        // Python reads on to the block's end, or a NUL.
+        if self.next_byte_of_filling()? != 0 {
+            return Err(self.refuse(&path, "its extended header goes on after its end"));
+        }
         self.skip(self.filling)?;
         self.filling = 0;
         Ok(data)
+    }
+
+    /// What fills the block of a content that was read begins with this, if anything does.
+    fn next_byte_of_filling(&mut self) -> Result<u8> {
+        if self.filling == 0 {
+            return Ok(0);
+        }
+        let offset = self.offset;
+        let bytes = self
+            .source
+            .fill_buf()
+            .map_err(|error| failed(offset, error))?;
+        bytes.first().copied().ok_or_else(|| truncated(offset))
     }
 
     /// The entry of a header, with what came before it.
