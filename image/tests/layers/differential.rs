@@ -12,7 +12,7 @@ use proptest::test_runner::TestRunner;
 use testkit::needs;
 
 use crate::archive::{Archive, GNU, Header, USTAR, record, sign};
-use crate::readers::{bsd_names, gos};
+use crate::readers::{bsd_names, gos, plain};
 use crate::scene::Scene;
 
 /// Names and kinds, sizes of files, targets of links: a line each.
@@ -108,13 +108,11 @@ fn gnu_names(path: &Path) -> Vec<String> {
         .output()
         .expect("tar");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines()
-        .map(|line| line.trim_end_matches('/').to_owned())
-        .collect()
+    text.lines().map(plain).collect()
 }
 
 fn names(lines: &[String]) -> Vec<String> {
-    let name = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
+    let name = |line: &String| plain(line.split(' ').next().unwrap_or_default());
     lines.iter().map(name).collect()
 }
 

@@ -92,7 +92,14 @@ pub(crate) fn bsd_names(path: &Path) -> Vec<String> {
     let mut tar = Command::new("bsdtar");
     let listed = finish(tar.arg("-Ptf").arg(path), Duration::from_secs(60));
     let names = listed.stdout.lines();
-    names
-        .map(|name| name.trim_end_matches('/').to_owned())
-        .collect()
+    names.map(plain).collect()
+}
+
+/// Slashes after slashes, and at the end, lead nowhere: some readers show them.
+pub(crate) fn plain(name: &str) -> String {
+    let mut name = name.trim_end_matches('/').to_owned();
+    while name.contains("//") {
+        name = name.replace("//", "/");
+    }
+    name
 }
